@@ -24,6 +24,10 @@ const { values } = parseArgs({
     traffic: { type: 'string', default: 'live' },
     /** Requests a second at the most: the fewer, the less there is to merge. */
     rate: { type: 'string', default: 'Infinity' },
+    /** Counts only once all is sent, as at a rate at which each invocation is full. */
+    gathered: { type: 'boolean', default: false },
+    /** Of the ingest function: as many as there are cores to run them. */
+    environments: { type: 'string', default: '2' },
     /** Settings of the stack over those of the settings file, as JSON. */
     settings: { type: 'string', default: '{}' },
     /** Its cost grows by the event alone, so that fewer are as good. */
@@ -58,8 +62,11 @@ async function measure(mode: Mode, traffic: Traffic, itemsPerRequest: number): P
   const naiveEvents = values['naive-events'] ?? values.events;
   const events = Number(mode === 'naive' ? naiveEvents : values.events);
   const ratePerSecond = Number(values.rate);
-  const options = { mode, traffic, itemsPerRequest, events, ratePerSecond, hasKeys: values.keys };
-  const result = await run({ ...options, stack });
+  const result = await run({
+    ...{ mode, traffic, itemsPerRequest, events, ratePerSecond, stack },
+    ...{ hasKeys: values.keys, isGathered: values.gathered },
+    environments: Number(values.environments),
+  });
   results.push(result);
   process.stderr.write(
     `${itemsPerRequest} a request, ${mode}, ${traffic}: sent in ${result.postedSeconds.toFixed(0)} s, counted after ${result.countedSeconds.toFixed(0)} s\n`,

@@ -9,6 +9,7 @@ import { build, type BuildOptions, type Metafile, type Plugin } from 'esbuild';
 
 import { buildConstruct } from './build-construct.ts';
 import { buildDashboard } from './build-dashboard.ts';
+import { buildKernel } from './build-kernel.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const cliDirectory = join(root, 'dist/cli');
@@ -32,7 +33,7 @@ const options = {
 
 /**
  * Builds the content of the npm package: the command, the client and the CDK construct with their types,
- * the dashboard and the licences of bundled packages. All files of the command are in one directory, two
+ * the dashboard, the kernel of the scanner and the licences of bundled packages. All files of the command are in one directory, two
  * below package.json, because they find it, the dashboard and the worker threads by relative paths.
  */
 async function buildPackage(): Promise<void> {
@@ -46,6 +47,7 @@ async function buildPackage(): Promise<void> {
     buildConstruct(),
     buildTypes(),
     buildDashboard(),
+    buildKernel(),
   ]);
   await writeFile(
     licensesFile,

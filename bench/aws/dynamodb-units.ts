@@ -17,6 +17,7 @@ type Item = Readonly<Record<string, Value>>;
 interface WriteRequest {
   readonly Item?: Item;
   readonly Key?: Item;
+  readonly UpdateExpression?: string;
   readonly ExpressionAttributeNames?: Readonly<Record<string, string>>;
   readonly ExpressionAttributeValues?: Item;
 }
@@ -45,7 +46,7 @@ interface Response {
 /**
  * The units of one call, told by its request and its reply. A write is billed by the larger of the
  * item before and after: here by what the request says of it, which is the whole item for all writes
- * of the pipeline. What a condition stops is billed too; what DynamoDB could not do is not.
+ * of the pipeline but those to dedup blocks. These stay below 1 KB (`dedup-records.test.ts`). What a condition stops is billed too; what DynamoDB could not do is not.
  * Undefined for calls whose units cannot be told so.
  */
 export function dynamodbUnits(
@@ -97,15 +98,15 @@ function writeUnits(request: WriteRequest): number {
   const {
     Item = {},
     Key = {},
+    UpdateExpression = '',
     ExpressionAttributeNames = {},
     ExpressionAttributeValues = {},
   } = request;
-  // An update sets or adds each value to an attribute that it names.
+  // An update sets or adds each value to an attribute that it names; conditions have values, too.
   const names = Object.values(ExpressionAttributeNames).reduce((sum, name) => sum + utf8(name), 0);
-  const values = Object.values(ExpressionAttributeValues).reduce(
-    (sum, value) => sum + valueBytes(value),
-    0,
-  );
+  const values = Object.entries(ExpressionAttributeValues)
+    .filter(([name]) => UpdateExpression.match(/:\w+/g)?.includes(name))
+    .reduce((sum, [, value]) => sum + valueBytes(value), 0);
   const updated = 'Item' in request ? 0 : names + values;
   return Math.max(1, Math.ceil((itemBytes(Item) + itemBytes(Key) + updated) / writeBytes));
 }
@@ -142,7 +143,9 @@ function valueBytes(value: Value): number {
     case 'S':
       return utf8(String(content));
     case 'N':
-      return Math.ceil(String(content).replace(/[-.]|^0+|0+$/g, '').length / 2) + 1;
+      return numberBytes(String(content));
+    case 'NS':
+      return (content as readonly string[]).reduce((sum, number) => sum + numberBytes(number), 0);
     case 'B':
       return Buffer.from(String(content), 'base64').length;
     case 'BOOL':
@@ -151,6 +154,10 @@ function valueBytes(value: Value): number {
     default:
       throw new Error(`The size of an attribute of type ${type} is not known here.`);
   }
+}
+
+function numberBytes(digits: string): number {
+  return Math.ceil(digits.replace(/[-.]|^0+|0+$/g, '').length / 2) + 1;
 }
 
 function utf8(text: string): number {

@@ -22,6 +22,10 @@ export interface RunOptions {
   readonly events: number;
   /** Requests; `Infinity`: as many as are taken. */
   readonly ratePerSecond: number;
+  /** Whether counting begins once all is sent: invocations then are as full as at a high rate. */
+  readonly isGathered: boolean;
+  /** How many environments of the ingest function there are. */
+  readonly environments: number;
   /** Whether each request has an `Idempotency-Key`, as those of our own clients do. */
   readonly hasKeys: boolean;
   readonly stack: Pick<LocalStackOptions, 'template' | 'bundlesDirectory' | 'variables'>;
@@ -49,9 +53,6 @@ export interface RunResult extends Omit<RunOptions, 'stack'> {
 /** With it in the environment, all that is counted is old enough to be swept. */
 const sweepAtOnce = { SWEEP_AFTER_SECONDS: '0' };
 const neverMs = 86_400_000;
-/** As many as there are cores to run them. */
-const apiEnvironmentsMax = 2;
-
 /**
  * Sends the events through a stack of their own and meters it.
  * @throws where the counters are not exactly what was sent: its figures would be worth nothing.
@@ -59,12 +60,15 @@ const apiEnvironmentsMax = 2;
 export async function run({ stack: settings, ...options }: RunOptions): Promise<RunResult> {
   let meter = new Meter();
   const watch = (next: Meter) => (meter = next);
+  const gathered = Promise.withResolvers<undefined>();
+  if (!options.isGathered) gathered.resolve(undefined);
   const stack = await startLocalStack({
     ...settings,
     variables: { ...settings.variables, ...sweepAtOnce },
     isThrottled: false,
     sweepEveryMs: neverMs,
-    apiEnvironmentsMax,
+    apiEnvironmentsMax: options.environments,
+    pollersStartAfter: gathered.promise,
     observeCall: (call, reply) => meter.onCall(call, reply),
     observeRequest: (request) => meter.onRequest(request),
     onReport: (report) => meter.onReport(report),
@@ -73,7 +77,7 @@ export async function run({ stack: settings, ...options }: RunOptions): Promise<
   try {
     const idleSweep = options.mode === 'naive' ? new Meter() : await sweepIdle(stack, watch);
     watch(new Meter(accessLogLine(settings.template)));
-    const sent = await send(stack, options);
+    const sent = await send(stack, options, () => gathered.resolve(undefined));
     const rows = await counters(stack);
     check(rows, sent.expected);
     const stored = await storedObjects(stack);
@@ -109,6 +113,7 @@ type Counts = Map<string, number>;
 async function send(
   stack: LocalStack,
   { traffic, itemsPerRequest, events, ratePerSecond, hasKeys }: Omit<RunOptions, 'stack'>,
+  onPosted: () => void,
 ) {
   const requests = Math.ceil(events / itemsPerRequest);
   const expected: Counts = new Map();
@@ -127,6 +132,7 @@ async function send(
   const seconds = () => (performance.now() - start) / 1000;
   await postAll(stack.url, requests, bodyOf, { ratePerSecond, hasKeys });
   const postedSeconds = seconds();
+  onPosted();
   await drained(stack);
   return { requests, rawBytes, expected, postedSeconds, countedSeconds: seconds() };
 }

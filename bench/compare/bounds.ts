@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { readBatch, countEvents } from '../../src/domain/batch.ts';
 import { BatchScanner } from '../../src/domain/fast/batch-scanner.ts';
 import { CounterTable } from '../../src/domain/fast/counter-table.ts';
+import { scanMemory } from '../../src/domain/fast/scan-memory.ts';
+import { scanKernel } from '../../src/engines/embedded/store/scan-kernel.ts';
 import { mergeIncrements, type Increments } from '../../src/domain/counter.ts';
 import { bodyOf } from './traffic.ts';
 
@@ -30,14 +32,17 @@ export function parseBound(items: number, milliseconds: number): number {
 /** The scanner and the table of counters alone, from shared memory; items a second. */
 export function scanBound(items: number, milliseconds: number): number {
   const body = Buffer.from(bodyOf(items));
-  const shared = new Uint8Array(new SharedArrayBuffer(body.length));
-  shared.set(body);
-  const table = new CounterTable({ countersMax: 65_536, keyBytesMax: 16 * 1024 * 1024 }, 42);
+  const limits = { countersMax: 65_536, keyBytesMax: 16 * 1024 * 1024 };
+  const memory = scanMemory(limits, body.length);
+  const { bodiesAt } = memory;
+  const bytes = new Uint8Array(memory.memory.buffer);
+  bytes.set(body, bodiesAt);
+  const table = new CounterTable(memory, 42, scanKernel());
   const scanner = new BatchScanner(table);
   return (
     items *
     rate(milliseconds, () => {
-      const scanned = scanner.scan(shared, 0, shared.length);
+      const scanned = scanner.scan(bytes, bodiesAt, bodiesAt + body.length);
       if (scanned?.items !== items) throw new Error('the body was refused');
       scanned.count();
     })

@@ -40,7 +40,10 @@ const categories: readonly (readonly [category: string, pattern: RegExp])[] = [
   ],
   ['checksum', /crc32|sha256|Hash/],
   ['SQLite', /sqlite|^(run|exec|step|prepare) native/i],
-  ['JSON, scanner, validation', /^(parse|decode\w*) native|domain\/|^RegExp|encoding/],
+  [
+    'JSON, scanner, validation',
+    /^(parse|decode\w*) native|domain\/|fast\/|^wasm-function|^RegExp|encoding/,
+  ],
   [
     'copies',
     /^(copy|set|concat|fill|slice|\w+Slice|\w*write\w*|_copy\w*|toString) |createUnsafeBuffer/,

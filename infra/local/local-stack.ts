@@ -47,6 +47,8 @@ export interface LocalStackOptions extends FunctionObserver {
   /** 0, the default, picks a free port. */
   readonly port?: number;
   readonly disorder?: DisorderOptions | undefined;
+  /** The event sources receive no message before it resolves. */
+  readonly pollersStartAfter?: Promise<unknown> | undefined;
   /** Overrides the template. */
   readonly visibilityTimeoutSeconds?: number | undefined;
   readonly sweepEveryMs?: number | undefined;
@@ -131,7 +133,8 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
   running.pollers = description.eventSources.map((eventSource) => {
     const invoke: SqsPollerOptions['invoke'] = (payload, invokeOptions) =>
       functionOf(eventSource.role).invoke(payload, invokeOptions);
-    return new SqsPoller({ ...common, eventSource, disorder: options.disorder, invoke });
+    const { disorder, pollersStartAfter: startsAfter } = options;
+    return new SqsPoller({ ...common, eventSource, disorder, startsAfter, invoke });
   });
   running.schedulers = description.schedules.map((schedule) => {
     const functionArn = description.functions.find(({ role }) => role === schedule.role)?.arn ?? '';

@@ -101,8 +101,8 @@ const encrypt = [
 /** Grants the customer-managed keys of existing resources; new ones have keys of AWS. */
 export function grantKeys(functions: Functions, storage: Storage): void {
   const keys: [IKey | undefined, string[], HandlerName[]][] = [
-    [storage.rawBucket.encryptionKey, encrypt, ['ingest']],
-    [storage.rawBucket.encryptionKey, decrypt, ['sweep']],
+    // Small bodies are stored by the process function, and those of dead letters by the sweep function.
+    [storage.rawBucket.encryptionKey, encrypt, ['ingest', 'process', 'sweep']],
     [storage.countersTable.encryptionKey, encrypt, ['process']],
     [storage.countersTable.encryptionKey, decrypt, ['ingest', 'query']],
     [storage.ledgerTable.encryptionKey, encrypt, ['ingest', 'process', 'sweep']],

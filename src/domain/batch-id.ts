@@ -55,62 +55,101 @@ export function readRawKey(rawKey: string): { batchId: BatchId; receivedAt: numb
   return rawKeyOf(batchId, receivedAt) === rawKey ? { batchId, receivedAt } : undefined;
 }
 
-/** The byte of an id after its variant's two bits, in an id of `carriedBatchId` and in no other of ours. */
-const carriedMark = 0xbf;
-const [markAt, itemsAt] = [8, 9];
+/**
+ * The digits of the version and of the byte with the variant, in the id of a batch whose message carries
+ * its body. Earlier versions of the pipeline gave these ids the UUID version of all others, 7.
+ */
+const [carriedVersion, earlierCarriedVersion, carriedMark] = ['8', '7', 'bf'] as const;
+const carriedMarkByte = Number.parseInt(carriedMark, 16);
 
-/** The most items that an id of `carriedBatchId` can name. */
+/** The most items that the id of a batch can name whose message carries its body. */
 export const carriedItemsMax = 255;
 
-/**
- * The id of a batch whose message carries its body: one of `batchIdMaker` with a mark and the number
- * of items in place of 14 random bits, so that it says all that a receipt shows. 48 bits stay random.
- */
-export function carriedBatchId(id: BatchId, items: number): BatchId {
-  const bytes = Buffer.from(id.replaceAll('-', ''), 'hex');
-  bytes[markAt] = carriedMark;
-  bytes.writeUInt8(items, itemsAt);
-  return formatBatchId(bytes);
-}
+/** The ids in a block: their dedup records share a row, which must stay below 1 KB. */
+export const blockIdsMax = 100;
 
 /** What the id of a batch says whose message carries its body; undefined for other batches. */
 export function readCarriedBatchId(
   id: string,
 ): { readonly items: number; readonly receivedAt: number } | undefined {
   const receivedAt = timeOfBatchId(id);
-  const digits = id.replaceAll('-', '');
-  if (receivedAt === undefined || digits.slice(2 * markAt, 2 * itemsAt) !== 'bf') return undefined;
-  const items = Number.parseInt(digits.slice(2 * itemsAt, 2 * itemsAt + 2), 16);
+  if (receivedAt === undefined || id.slice(19, 21) !== carriedMark) return undefined;
+  const items = Number.parseInt(id.slice(21, 23), 16);
   return items === 0 ? undefined : { items, receivedAt };
 }
 
+/** An id of `batchIdMaker` by its block, and by a number that no other id of the block has. */
+export interface PlaceInBlock {
+  readonly block: string;
+  /** A whole number below 2^36. */
+  readonly number: number;
+}
+
+/** The block of an id of a batch whose message carries its body; undefined for all other ids. */
+export function placeInBlock(id: BatchId): PlaceInBlock | undefined {
+  if (id[14] !== carriedVersion || readCarriedBatchId(id) === undefined) return undefined;
+  const digits = id.slice(9, 13) + id.slice(15, 18) + id.slice(21, 23);
+  return { block: `${id.slice(0, 8)}-${id.slice(24)}`, number: Number.parseInt(digits, 16) };
+}
+
+/** The id at a place: the inverse of `placeInBlock`. */
+export function batchIdInBlock({ block, number }: PlaceInBlock): BatchId {
+  const digits = number.toString(16).padStart(9, '0');
+  const [low, count, items] = [digits.slice(0, 4), digits.slice(4, 7), digits.slice(7)];
+  const [high, node] = [block.slice(0, 8), block.slice(9)];
+  return `${high}-${low}-${carriedVersion}${count}-${carriedMark}${items}-${node}`;
+}
+
+/** `carriedItems`: the number of items of a batch whose message carries its body. */
+export type BatchIdMaker = (now: number, carriedItems?: number) => BatchId;
+
 /**
- * Returns a function that makes UUIDv7 ids (RFC 9562, 5.7). They sort by time; those of one maker
- * sort strictly, because the 12 bits after the time count within a millisecond (6.2, method 1).
- * None has the mark of `carriedBatchId`. `now` is milliseconds since 1970, `random` returns the given
- * number of random bytes.
+ * Returns a function that makes ids with 48 bits of time, 12 that count within a millisecond (RFC 9562,
+ * 6.2, method 1), and 62 random ones. So they sort by time; those of one maker sort strictly. They are
+ * UUIDv7. Only a batch whose message carries its body has a UUIDv8 instead, which says in the place of
+ * random bits that it is one, how many items it has, and its block: 48 random bits that `blockIdsMax`
+ * ids of a maker share. `now` is milliseconds since 1970, `random` returns the given number of bytes.
  */
-export function batchIdMaker(random: (bytes: number) => Uint8Array): (now: number) => BatchId {
+export function batchIdMaker(random: (bytes: number) => Uint8Array): BatchIdMaker {
   let time = 0;
   let count = 0;
-  return (now) => {
+  let block: { random: Uint8Array; ids: number } = { random: Buffer.alloc(6), ids: blockIdsMax };
+  return (now, carriedItems) => {
     // If the clock stands still or goes back, the counter carries into the time.
     if (now > time) [time, count] = [now, 0];
     else if (++count > 0xfff) [time, count] = [time + 1, 0];
     const bytes = Buffer.alloc(16);
     bytes.writeUIntBE(time, 0, 6);
-    bytes.writeUInt16BE(0x7000 | count, 6);
-    bytes.set(random(8).subarray(0, 8), 8);
-    const variant = 0x80 | (bytes.readUInt8(8) & 0x3f);
-    bytes[8] = variant === carriedMark ? carriedMark - 1 : variant;
+    bytes.writeUInt16BE((carriedItems === undefined ? 0x7000 : 0x8000) | count, 6);
+    if (carriedItems === undefined) {
+      bytes.set(random(8).subarray(0, 8), 8);
+      const variant = 0x80 | (bytes.readUInt8(8) & 0x3f);
+      bytes[8] = variant === carriedMarkByte ? carriedMarkByte - 1 : variant;
+    } else {
+      // Drawn for a request and not at the start: copies of an environment draw their own.
+      if (block.ids === blockIdsMax) block = { random: random(6), ids: 0 };
+      block.ids++;
+      bytes.writeUInt8(carriedMarkByte, 8);
+      bytes.writeUInt8(carriedItems, 9);
+      bytes.set(block.random.subarray(0, 6), 10);
+    }
     return formatBatchId(bytes);
   };
 }
 
-/** The time in an id of `batchIdMaker`; undefined if the text is not a UUIDv7. */
+/**
+ * An id of the embedded engine is a UUIDv8, too, and has a position in the log in the place of the
+ * time, in bytes. None is as large: 1.6 TB.
+ */
+const carriedTimeMin = Date.UTC(2020, 0);
+
+/** The time in an id of `batchIdMaker`; undefined for other texts. */
 export function timeOfBatchId(id: string): number | undefined {
-  if (!uuid.test(id) || id[14] !== '7') return undefined;
-  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+  if (!uuid.test(id)) return undefined;
+  const time = Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+  if (id[14] === earlierCarriedVersion) return time;
+  const isOurs = id[14] === carriedVersion && id.slice(19, 21) === carriedMark;
+  return isOurs && time >= carriedTimeMin ? time : undefined;
 }
 
 /** Whether the text is an id in its canonical form. */

@@ -42,9 +42,10 @@ export function isDayZone(name: string): boolean {
  */
 export type DayOfUtc = (date: number, minute: number) => number;
 
-/** The rule for times in UTC only; undefined if their day is the date as written. */
+/** The rule for times in UTC only; undefined if the day of all times is the date as written. */
 export function utcDayRule(zone: string): DayOfUtc | undefined {
-  return zone === asWritten || zone === 'UTC' ? undefined : cachedDaysOfUtc(datesIn(zone));
+  if (zone === asWritten) return undefined;
+  return zone === 'UTC' ? (date) => date : cachedDaysOfUtc(datesIn(zone));
 }
 
 const cachedDaysMax = 4096;

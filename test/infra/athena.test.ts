@@ -10,7 +10,7 @@ import { HiveSQL, TrinoSQL } from 'dt-sql-parser';
 import { describe, expect, test } from 'vitest';
 
 import { DevicePipeline } from '../../infra/construct/index.ts';
-import { batchIdMaker, carriedBatchId, rawKeyOf } from '../../src/domain/batch-id.ts';
+import { batchIdMaker, rawKeyOf } from '../../src/domain/batch-id.ts';
 import { s3BodyGroups } from '../../src/engines/aws/intake/body-groups.ts';
 import type { CarriedBatch } from '../../src/pipeline/chunks/carried-batch.ts';
 import { cdkContext, projectRoot, standInBundles, temporaryDirectory } from './support.ts';
@@ -86,7 +86,7 @@ async function groupOf(
 
 const receivedAt = Date.parse('2026-11-29T23:59:59.999Z');
 function batchOf(body: Buffer, more: Partial<CarriedBatch> = {}): CarriedBatch {
-  const batchId = carriedBatchId(batchIdMaker((length) => Buffer.alloc(length, 7))(receivedAt), 1);
+  const batchId = batchIdMaker((length) => Buffer.alloc(length, 7))(receivedAt, 1);
   return {
     ...{ batchId, receivedAt, body, encoding: 'identity', accepted: 1, rejected: 0, sha256: '' },
     ...more,

@@ -447,6 +447,21 @@ describe('existing resources', () => {
     expect(keyActions('Query')).toEqual(new Set(['kms:Decrypt', 'kms:DescribeKey']));
   });
 
+  test('with a key for the bucket alone: the functions that store bodies may use it', () => {
+    const stack = newStack();
+    const encryptionKey = new Key(stack, 'Key');
+    addPipeline(stack, {
+      rawBucket: new Bucket(stack, 'Old', { encryptionKey }) as IBucket,
+      smallBodies: 'queue',
+    });
+    const policies = Template.fromStack(stack).findResources('AWS::IAM::Policy');
+    const storing = Object.entries(policies).filter(([, policy]) =>
+      JSON.stringify(policy).includes('kms:GenerateDataKey'),
+    );
+    const names = storing.map(([id]) => /(Ingest|Process|Query|Sweep)Role/.exec(id)?.[1]);
+    expect(names.sort()).toEqual(['Ingest', 'Process', 'Sweep']);
+  });
+
   test('keep their own lifecycle rules, so that bodies may expire before they would have moved', () => {
     const stack = newStack();
     const rawBucket = Bucket.fromBucketName(stack, 'Bucket', 'bodies');

@@ -14,6 +14,47 @@ export function plainBody(random: Random): string {
   return document(random, items, []);
 }
 
+/** A body as a client's serializer writes it: all items in one layout, some bodies with offsets. */
+export function uniformBody(random: Random): string {
+  const [beforeKey, afterColon] = [blank(random), blank(random)];
+  const between = pick(random, [',', ', ', ',\n']);
+  const others = pick<string[]>(random, [[], [], ['id'], ['id', 'weight'], ['site name, as text']]);
+  const keys = shuffle(random, [...ours, ...others]);
+  const offsets = random() < 0.8 ? ['Z'] : ['Z', '+00:00', '-05:00', '+05:30', '+23:59'];
+  const names = random() < 0.8 ? ['laptop', 'phone', 'graphics workstation'] : longNames;
+  const itemOf = () => {
+    const values: Record<string, string> = {
+      type: `"${pick(random, names)}"`,
+      state: `"${pick(random, ['erased', 'erasure failed', 'a'])}"`,
+      timestamp: `"${withOffset(plainTimestamp(random), pick(random, offsets))}"`,
+      id: pick(random, ['"dev-17"', '""', '"an id of more than sixteen bytes"', 'null', 'true']),
+      weight: pick(random, ['1.25', '0', '-3e-7', '17', 'false']),
+    };
+    const members = keys.map((key) => `${beforeKey}"${key}":${afterColon}${values[key] ?? '1'}`);
+    return `{${members.join(between)}${beforeKey}}`;
+  };
+  const items = Array.from({ length: below(random, 20) }, itemOf);
+  return `{"processed_devices":[${items.join(between)}]}`;
+}
+
+/** The body with another digit somewhere, or an odd value of one of our members. */
+export function withOddValue(body: string, random: Random): string {
+  if (random() < 0.5) {
+    const digit = pick(random, [...body.matchAll(/\d/g), undefined]);
+    if (digit === undefined) return body;
+    return `${body.slice(0, digit.index)}${below(random, 10)}${body.slice(digit.index + 1)}`;
+  }
+  const key = pick(random, ours);
+  const found = pick(random, [
+    ...body.matchAll(new RegExp(`"${key}"\\s*:\\s*("[^"]*")`, 'g')),
+    undefined,
+  ]);
+  if (found === undefined) return body;
+  const value = JSON.stringify(pick(random, key === 'timestamp' ? oddTimestamps : oddNames));
+  const end = found.index + found[0].length;
+  return body.slice(0, end - (found[1] ?? '').length) + value + body.slice(end);
+}
+
 /** The like, with anything in it that JSON may have, and some that it may not. */
 export function strangeBody(random: Random): string {
   const items = Array.from({ length: below(random, 5) }, () =>
@@ -83,6 +124,8 @@ function otherMembers(random: Random): Member[] {
     pick(random, otherValues),
   ]);
 }
+
+const longNames = ['x'.repeat(127), 'x'.repeat(128), `${'x'.repeat(127)}y`, 'x'.repeat(16)];
 
 const otherValues = [
   'null',
@@ -210,6 +253,11 @@ function plainTimestamp(random: Random): string {
   const text = new Date(Math.min(day, Date.UTC(9999, 11, 31))).toISOString();
   const fraction = pick(random, ['', '', '.0', '.000', '.123456789', longestFraction]);
   return `${text.slice(0, 19)}${fraction}Z`;
+}
+
+function withOffset(timestamp: string, offset: string): string {
+  // The longest fraction leaves no room for an offset.
+  return offset === 'Z' ? timestamp : timestamp.replace(longestFraction, '').replace('Z', offset);
 }
 
 function nested(depth: number, random: Random): string {

@@ -25,6 +25,8 @@ export interface SqsPollerOptions {
     options: { killAfterMs: number | undefined },
   ) => Promise<InvocationResult>;
   readonly disorder?: DisorderOptions | undefined;
+  /** Nothing is received before it resolves. */
+  readonly startsAfter?: Promise<unknown> | undefined;
   /** How many pollers there are at the start; default 5, as on AWS. */
   readonly pollers?: number;
   /** Called for each batch that failed as a whole or in part, and for failed calls to the queue. */
@@ -64,6 +66,10 @@ export class SqsPoller {
 
   /** Further loops start when the first few are always busy: see `#waitForNeed`. */
   async #loop(index: number): Promise<void> {
+    const stopped = new Promise((resolve) =>
+      this.#stopping.signal.addEventListener('abort', resolve),
+    );
+    await Promise.race([this.#options.startsAfter, stopped]);
     while (!this.#isStopping) {
       if (index >= this.#pollers && !(await this.#waitForNeed())) continue;
       try {

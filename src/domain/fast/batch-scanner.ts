@@ -2,6 +2,9 @@ import { jsonDepthMax } from '../batch.ts';
 import { tableFull, type CounterTable } from './counter-table.ts';
 import type { DayOfUtc } from '../day.ts';
 import { fieldBytesMax } from '../device-event.ts';
+import { stopped, type ItemKernel } from './item-kernel.ts';
+import { ItemLayouts, member, type Member } from './item-layouts.ts';
+import { copiedBytesMax } from './scan-memory.ts';
 import { skipJsonString, skipJsonValue, skipSpace } from './json-skipper.ts';
 import { dateNumberAt, endOfTimestamp, minuteOfDayAt } from './timestamp-bytes.ts';
 
@@ -21,9 +24,6 @@ const keys = {
   timestamp: Buffer.from('"timestamp"'),
   processedDevices: Buffer.from('"processed_devices"'),
 };
-
-const member = { other: 0, type: 1, state: 2, timestamp: 3 } as const;
-type Member = (typeof member)[keyof typeof member];
 
 /** The beginnings of our members without white space, as words of four bytes. */
 const [typeHead, typeHead2] = words('"type":"') as [number, number];
@@ -52,53 +52,61 @@ export interface ScannedBatch {
   count(): void;
 }
 
+/** An item of another layout is learned if it is one of the first of its batch, or a later one of these. */
+const isLearnedAfter = (misses: number) => misses <= 8 || (misses & (misses - 1)) === 0;
+
 /**
  * The fast path for reading a batch: scans the bytes and builds no objects. It handles bodies whose
  * items are all valid, with names in ASCII without escapes and timestamps such as
- * `2023-06-16T13:00:00Z`; the members may have any order, white space and other members between
- * them, but no duplicates. It declines every other body, which may still be valid. What it accepts,
- * `readBatch` accepts with the same events (a differential fuzz test checks this).
+ * `2023-06-16T13:00:00Z`, if the date as written counts also with an offset; the members may have any
+ * order, white space and other members between them, but no duplicates. It declines every other body,
+ * which may still be valid. What it accepts, `readBatch` accepts with the same events (a differential
+ * fuzz test checks this). `ItemKernel` scans the items of layouts that this class has met, this class
+ * all others.
  */
 export class BatchScanner {
   readonly #counters: CounterTable;
   readonly #dayOfUtc: DayOfUtc | undefined;
-  /** The counter numbers of the items of the last scan. */
-  #numbers = new Int32Array(1024);
-  #items = 0;
+  readonly #kernel: ItemKernel;
+  readonly #layouts: ItemLayouts;
   /** What every scan returns, to avoid garbage per batch. */
   readonly #scanned: ScannedBatch & { items: number };
-  /** A view of the scanned bytes. */
-  #view: DataView = new DataView(new ArrayBuffer(0));
-  #viewed: Uint8Array | undefined;
+  /** The number of items of the batch that the kernel left to this class. */
+  #misses = 0;
   #member: Member = member.other;
 
   /** @param dayOfUtc the day rule; undefined: the date as written. */
   constructor(counters: CounterTable, dayOfUtc?: DayOfUtc) {
+    const { kernel } = counters;
     this.#counters = counters;
     this.#dayOfUtc = dayOfUtc;
+    this.#kernel = kernel;
+    kernel.dayOfUtc = dayOfUtc;
+    this.#layouts = new ItemLayouts(kernel);
     this.#scanned = {
       items: 0,
-      newCounters: () => counters.newCounters(this.#numbers, this.#items),
-      count: () => counters.addEach(this.#numbers, this.#items),
+      newCounters: () => counters.newCounters(kernel.numbers, kernel.items),
+      count: () => counters.addEach(kernel.numbers, kernel.items),
     };
   }
 
   /**
-   * Scans the body `bytes[from, to)`. Undefined if the slow path, `readBatch`, must read it, also if the
-   * counter table is full.
+   * Scans the body `bytes[from, to)`: in place if `bytes` begins where the memory of the scanner does,
+   * otherwise a copy. Undefined if the slow path, `readBatch`, must read it, also if the counter table
+   * is full.
    */
   scan(bytes: Uint8Array, from: number, to: number): ScannedBatch | undefined {
-    if (!this.#isScannable(bytes, from, to)) return undefined;
-    this.#scanned.items = this.#items;
+    if (to - from > copiedBytesMax) return undefined;
+    const kernel = this.#kernel;
+    const at = kernel.isMemory(bytes) ? from : kernel.copy(bytes.subarray(from, to));
+    if (!this.#isScannable(kernel.bytes, at, at + to - from)) return undefined;
+    this.#scanned.items = kernel.items;
     return this.#scanned;
   }
 
   #isScannable(bytes: Uint8Array, from: number, to: number): boolean {
-    if (this.#viewed !== bytes) {
-      this.#viewed = bytes;
-      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    }
-    this.#items = 0;
+    this.#kernel.items = 0;
+    this.#misses = 0;
     let hasList = false;
     let at = skipSpace(bytes, from, to);
     if (at >= to || bytes[at] !== openBrace) return false;
@@ -126,7 +134,8 @@ export class BatchScanner {
     let at = skipSpace(bytes, from + 1, to);
     if (at < to && bytes[at] === closeBracket) return at + 1;
     for (;;) {
-      at = this.#scanItem(bytes, at, to);
+      at = this.#kernel.exports.scanItems(at, to);
+      if (this.#kernel.stopped !== stopped.afterItem) at = this.#scanItem(bytes, at, to);
       if (at < 0) return -1;
       if (at < to && (bytes[at] as number) <= space) at = skipSpace(bytes, at, to);
       if (at >= to) return -1;
@@ -146,34 +155,12 @@ export class BatchScanner {
     let date = 0;
     if (from >= to || bytes[from] !== openBrace) return -1;
     let at = from + 1;
-    const view = this.#view;
+    this.#layouts.beginItem(from);
     for (;;) {
-      let found: Member;
-      // Without white space, the usual form, comparing words identifies the member.
-      const word = at + longestHeadBytes < to ? view.getInt32(at, true) : 0;
-      if (word === typeHead && view.getInt32(at + 4, true) === typeHead2) {
-        found = member.type;
-        at += 8;
-      } else if (
-        word === stateHead &&
-        view.getInt32(at + 4, true) === stateHead2 &&
-        bytes[at + 8] === quote
-      ) {
-        found = member.state;
-        at += 9;
-      } else if (
-        word === timestampHead &&
-        view.getInt32(at + 4, true) === timestampHead2 &&
-        view.getInt32(at + 8, true) === timestampHead3 &&
-        bytes[at + 12] === quote
-      ) {
-        found = member.timestamp;
-        at += 13;
-      } else {
-        at = this.#readKey(bytes, at, to);
-        if (at < 0) return -1;
-        found = this.#member;
-      }
+      at = this.#readKey(bytes, at, to);
+      if (at < 0) return -1;
+      const valueAt = at;
+      const found = this.#member;
       if (found === member.type) {
         if (typeBytes > 0) return -1;
         typeAt = at;
@@ -186,40 +173,44 @@ export class BatchScanner {
         stateBytes = at - stateAt;
       } else if (found === member.timestamp) {
         if (date > 0) return -1;
-        const end = endOfTimestamp(bytes, view, at, to);
-        if (end < 0 || end - at > fieldBytesMax || bytes[end] !== quote) return -1;
-        date = dateNumberAt(view, at);
+        at = this.#endOfTimestamp(bytes, at, to);
+        date = at < 0 ? 0 : this.#dateAt(valueAt);
         if (date === 0) return -1;
-        if (this.#dayOfUtc !== undefined) {
-          date = this.#dayOfUtc(date, minuteOfDayAt(view, at));
-          if (date === 0) return -1;
-        }
-        at = end;
       } else {
-        at = skipJsonValue(bytes, at, to, jsonDepthMax - itemDepth) - 1;
+        at = skipJsonValue(bytes, at, to, jsonDepthMax - itemDepth);
       }
       if (at < 0) return -1;
-      at++;
-      if (at < to && (bytes[at] as number) <= space) at = skipSpace(bytes, at, to);
+      this.#layouts.noteMember(found, valueAt, at);
+      if (found !== member.other) at++;
+      at = skipSpace(bytes, at, to);
       if (at >= to) return -1;
       const byte = bytes[at++];
       if (byte === closeBrace) break;
       if (byte !== comma) return -1;
     }
     if (typeBytes === 0 || stateBytes === 0 || date === 0) return -1;
-    const number = this.#counters.find(
-      bytes,
-      this.#view,
-      date,
-      typeAt,
-      typeBytes,
-      stateAt,
-      stateBytes,
-    );
-    if (number === tableFull) return -1;
-    if (this.#items === this.#numbers.length) this.#grow();
-    this.#numbers[this.#items++] = number;
+    const number = this.#counters.find(date, typeAt, typeBytes, stateAt, stateBytes);
+    if (number === tableFull || !this.#kernel.addItem(number)) return -1;
+    if (this.#kernel.stopped === stopped.layoutDiffers && isLearnedAfter(++this.#misses)) {
+      this.#layouts.learn(at);
+    }
     return at;
+  }
+
+  /** The index of the closing quote of a timestamp with a valid time; -1 if there is none. */
+  #endOfTimestamp(bytes: Uint8Array, from: number, to: number): number {
+    const allowsOffset = this.#dayOfUtc === undefined;
+    const end = endOfTimestamp(bytes, this.#kernel.view, from, to, allowsOffset);
+    return end - from <= fieldBytesMax && bytes[end] === quote ? end : -1;
+  }
+
+  /** The date on which a timestamp with a valid time counts; 0 if it is not valid or not known. */
+  #dateAt(at: number): number {
+    const { view } = this.#kernel;
+    const date = dateNumberAt(view, at);
+    return date === 0 || this.#dayOfUtc === undefined
+      ? date
+      : this.#dayOfUtc(date, minuteOfDayAt(view, at));
   }
 
   /**
@@ -227,18 +218,41 @@ export class BatchScanner {
    * value of one of our members, or the index of another member's value; or -1.
    */
   #readKey(bytes: Uint8Array, from: number, to: number): number {
+    const { view } = this.#kernel;
+    // Without white space, the usual form, comparing words identifies the member.
+    const word = from + longestHeadBytes < to ? view.getInt32(from, true) : 0;
+    if (word === typeHead && view.getInt32(from + 4, true) === typeHead2) {
+      this.#member = member.type;
+      return from + 8;
+    }
+    if (
+      word === stateHead &&
+      view.getInt32(from + 4, true) === stateHead2 &&
+      bytes[from + 8] === quote
+    ) {
+      this.#member = member.state;
+      return from + 9;
+    }
+    if (
+      word === timestampHead &&
+      view.getInt32(from + 4, true) === timestampHead2 &&
+      view.getInt32(from + 8, true) === timestampHead3 &&
+      bytes[from + 12] === quote
+    ) {
+      this.#member = member.timestamp;
+      return from + 13;
+    }
+    return this.#readAnyKey(bytes, from, to);
+  }
+
+  /** The same, whatever the white space and the member. */
+  #readAnyKey(bytes: Uint8Array, from: number, to: number): number {
     const at = skipSpace(bytes, from, to);
     const found = memberAt(bytes, at, to);
     this.#member = found;
     if (found === member.other) return skipColon(bytes, skipOtherKey(bytes, at, to), to);
     const value = skipColon(bytes, at + keyOf(found).length, to);
     return value >= 0 && bytes[value] === quote ? value + 1 : -1;
-  }
-
-  #grow(): void {
-    const numbers = new Int32Array(2 * this.#numbers.length);
-    numbers.set(this.#numbers);
-    this.#numbers = numbers;
   }
 }
 

@@ -1,42 +1,39 @@
 import { addIncrement, mergeIncrements, rowsOfIncrements, type Increments } from '../counter.ts';
 import type { Counter } from '../day-bound.ts';
-
-export interface CounterTableLimits {
-  /** The most counters in the table. */
-  readonly countersMax: number;
-  /** The most bytes of their names. */
-  readonly keyBytesMax: number;
-}
+import { ItemKernel } from './item-kernel.ts';
+import {
+  dateWord,
+  entryWords,
+  keyAtWord,
+  lengthsWord,
+  type CounterTableLimits,
+  type ScanMemory,
+} from './scan-memory.ts';
 
 /** Returned instead of a counter's number when the table cannot hold a new counter. */
 export const tableFull = -1;
+/** What the kernel returns for a counter that is not in the table, which has room. */
+const notFound = -1;
 
 const none: readonly number[] = [];
 /** Whether the limit of its day admits a counter; `asked`: temporarily, to list it once. */
 const admission = { unknown: 0, admitted: 1, asked: 2 } as const;
 
-/** A lookup gives up after this many probes, so that adversarial names cannot make it slow. */
-const probesMax = 32;
-
 /**
  * Increments by counter, for the names that `BatchScanner` reads: a lookup by bytes that creates no
- * strings. An open-addressing hash table in typed arrays, with a random seed against chosen
- * collisions. `addIncrements` adds counters with any names. Each counter in the table has a number
- * until `clear`, and a flag whether the limit of its day admits it.
+ * strings. An open-addressing hash table in the memory of the kernel, which searches it, with a random
+ * seed against chosen collisions. `addIncrements` adds counters
+ * with any names. Each counter in the table has a number until `clear`, and a flag whether the limit
+ * of its day admits it.
  */
 export class CounterTable {
+  readonly kernel: ItemKernel;
   readonly #limits: CounterTableLimits;
-  readonly #seed: number;
-  /** Counter numbers plus 1, by hash; 0: empty. At least twice as many slots as counters. */
+  /** Counter numbers plus 1, by hash; 0: empty. */
   readonly #slots: Int32Array;
-  readonly #hashes: Int32Array;
-  readonly #dates: Int32Array;
-  readonly #typeBytes: Uint8Array;
-  readonly #stateBytes: Uint8Array;
-  readonly #keyAt: Int32Array;
+  readonly #entries: Int32Array;
   /** The bytes of all types and states. */
   readonly #keys: Buffer;
-  readonly #keyView: DataView;
   readonly #counts: Float64Array;
   /** The numbers of the counters with increments. */
   readonly #touched: Int32Array;
@@ -50,19 +47,19 @@ export class CounterTable {
   #otherIncrements: Increments = new Map();
   #otherSize = 0;
 
-  /** @param random a secret whole number below 2^32. */
-  constructor(limits: CounterTableLimits, random: number) {
-    const { countersMax, keyBytesMax } = limits;
-    this.#limits = limits;
-    this.#seed = random | 0;
-    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * countersMax)));
-    this.#hashes = new Int32Array(countersMax);
-    this.#dates = new Int32Array(countersMax);
-    this.#typeBytes = new Uint8Array(countersMax);
-    this.#stateBytes = new Uint8Array(countersMax);
-    this.#keyAt = new Int32Array(countersMax);
-    this.#keys = Buffer.from(new ArrayBuffer(keyBytesMax));
-    this.#keyView = new DataView(this.#keys.buffer);
+  /**
+   * @param random a secret whole number below 2^32.
+   * @param module the compiled kernel; without it, TypeScript does its work.
+   */
+  constructor(memory: ScanMemory, random: number, module?: WebAssembly.Module) {
+    const { countersMax, keyBytesMax } = memory.limits;
+    this.kernel = new ItemKernel(memory, random, module);
+    this.#limits = memory.limits;
+    const { buffer } = memory.memory;
+    const { slotsAt, slotCount, entriesAt, keysAt } = this.kernel.regions;
+    this.#slots = new Int32Array(buffer, slotsAt, slotCount);
+    this.#entries = new Int32Array(buffer, entriesAt, countersMax * entryWords);
+    this.#keys = Buffer.from(buffer, keysAt, keyBytesMax);
     this.#counts = new Float64Array(countersMax);
     this.#touched = new Int32Array(countersMax);
     this.#admissions = new Uint8Array(countersMax);
@@ -74,38 +71,28 @@ export class CounterTable {
   }
 
   /**
-   * Finds or adds the counter with a date (as the number YYYYMMDD) and two names in `bytes`, 1 to
-   * 128 bytes of ASCII each. Returns its number, or `tableFull`.
+   * Finds or adds the counter with a date (as the number YYYYMMDD) and two names by their addresses in
+   * the memory, 1 to 128 bytes of ASCII each. Returns its number, or `tableFull`.
    */
   find(
-    bytes: Uint8Array,
-    view: DataView,
     date: number,
     typeAt: number,
     typeBytes: number,
     stateAt: number,
     stateBytes: number,
   ): number {
-    const hash = this.#hash(bytes, date, typeAt, typeBytes, stateAt, stateBytes);
-    const mask = this.#slots.length - 1;
-    let slot = hash & mask;
-    for (let probes = 0; probes < probesMax; probes++) {
-      const number = (this.#slots[slot] as number) - 1;
-      if (number < 0) {
-        return this.#add(slot, hash, bytes, date, typeAt, typeBytes, stateAt, stateBytes);
-      }
-      if (
-        this.#hashes[number] === hash &&
-        this.#dates[number] === date &&
-        this.#typeBytes[number] === typeBytes &&
-        this.#stateBytes[number] === stateBytes &&
-        this.#isKey(number, view, typeAt, typeBytes, stateAt, stateBytes)
-      ) {
-        return number;
-      }
-      slot = (slot + 1) & mask;
-    }
-    return tableFull;
+    const { exports } = this.kernel;
+    const found = exports.find(date, typeAt, typeBytes, stateAt, stateBytes);
+    if (found !== notFound) return found >= 0 ? found : tableFull;
+    const { countersMax, keyBytesMax } = this.#limits;
+    const keyAt = this.#keyBytes;
+    const number = this.#known;
+    if (number >= countersMax || keyAt + typeBytes + stateBytes > keyBytesMax) return tableFull;
+    exports.add(number, keyAt, date, typeAt, typeBytes, stateAt, stateBytes);
+    this.#known++;
+    this.#unadmittedCount++;
+    this.#keyBytes = keyAt + typeBytes + stateBytes;
+    return number;
   }
 
   /** Adds 1 to each of the first `length` counters of a list of numbers. */
@@ -147,13 +134,14 @@ export class CounterTable {
 
   /** The counter with a number. */
   counter(number: number): Counter {
-    const text = this.#keys;
-    const typeAt = this.#keyAt[number] as number;
-    const stateAt = typeAt + (this.#typeBytes[number] as number);
+    const entry = number * entryWords;
+    const lengths = this.#entries[entry + lengthsWord] as number;
+    const typeAt = this.#entries[entry + keyAtWord] as number;
+    const stateAt = typeAt + (lengths & 0xff);
     return {
-      date: dateOf(this.#dates[number] as number),
-      type: text.toString('latin1', typeAt, stateAt),
-      state: text.toString('latin1', stateAt, stateAt + (this.#stateBytes[number] as number)),
+      date: dateOf(this.#entries[entry + dateWord] as number),
+      type: this.#keys.toString('latin1', typeAt, stateAt),
+      state: this.#keys.toString('latin1', stateAt, stateAt + (lengths >>> 8)),
     };
   }
 
@@ -189,86 +177,6 @@ export class CounterTable {
     this.#known = 0;
     this.#keyBytes = 0;
   }
-
-  #hash(
-    bytes: Uint8Array,
-    date: number,
-    typeAt: number,
-    typeBytes: number,
-    stateAt: number,
-    stateBytes: number,
-  ): number {
-    let hash = Math.imul(this.#seed ^ date ^ (typeBytes << 24), 0x9e3779b1);
-    for (let at = typeAt; at < typeAt + typeBytes; at++) {
-      hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
-    }
-    for (let at = stateAt; at < stateAt + stateBytes; at++) {
-      hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
-    }
-    hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
-    return hash ^ (hash >>> 13);
-  }
-
-  #isKey(
-    number: number,
-    view: DataView,
-    typeAt: number,
-    typeBytes: number,
-    stateAt: number,
-    stateBytes: number,
-  ): boolean {
-    const keyAt = this.#keyAt[number] as number;
-    const keys = this.#keyView;
-    return (
-      isSame(keys, keyAt, view, typeAt, typeBytes) &&
-      isSame(keys, keyAt + typeBytes, view, stateAt, stateBytes)
-    );
-  }
-
-  #add(
-    slot: number,
-    hash: number,
-    bytes: Uint8Array,
-    date: number,
-    typeAt: number,
-    typeBytes: number,
-    stateAt: number,
-    stateBytes: number,
-  ): number {
-    const { countersMax, keyBytesMax } = this.#limits;
-    const keyAt = this.#keyBytes;
-    if (this.#known >= countersMax || keyAt + typeBytes + stateBytes > keyBytesMax)
-      return tableFull;
-    const number = this.#known++;
-    this.#slots[slot] = number + 1;
-    this.#unadmittedCount++;
-    this.#hashes[number] = hash;
-    this.#dates[number] = date;
-    this.#typeBytes[number] = typeBytes;
-    this.#stateBytes[number] = stateBytes;
-    this.#keyAt[number] = keyAt;
-    for (let at = 0; at < typeBytes; at++) this.#keys[keyAt + at] = bytes[typeAt + at] as number;
-    const stateKeyAt = keyAt + typeBytes;
-    for (let at = 0; at < stateBytes; at++) {
-      this.#keys[stateKeyAt + at] = bytes[stateAt + at] as number;
-    }
-    this.#keyBytes = stateKeyAt + stateBytes;
-    return number;
-  }
-}
-
-/** Compares four bytes at a time; the last four may overlap. */
-function isSame(a: DataView, aAt: number, b: DataView, bAt: number, bytes: number): boolean {
-  if (bytes < 4) {
-    for (let at = 0; at < bytes; at++)
-      if (a.getUint8(aAt + at) !== b.getUint8(bAt + at)) return false;
-    return true;
-  }
-  const last = bytes - 4;
-  for (let at = 0; at < last; at += 4) {
-    if (a.getInt32(aAt + at) !== b.getInt32(bAt + at)) return false;
-  }
-  return a.getInt32(aAt + last) === b.getInt32(bAt + last);
 }
 
 function dateOf(date: number): string {

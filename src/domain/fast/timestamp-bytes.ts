@@ -4,10 +4,16 @@ import { isDay } from '../timestamp.ts';
 const wholeSecondsBytes = 19;
 
 /**
- * The end of a timestamp such as `2023-06-16T13:00:00Z` or `2023-06-16T13:00:00.000Z` with a valid
+ * The end of a timestamp such as `2023-06-16T13:00:00Z` or `2023-06-16T13:00:00.000+02:00` with a valid
  * time and no leap second; -1 if there is none before `to`. It does not check the date.
  */
-export function endOfTimestamp(bytes: Uint8Array, view: DataView, at: number, to: number): number {
+export function endOfTimestamp(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  to: number,
+  allowsOffset: boolean,
+): number {
   if (at + wholeSecondsBytes >= to) return -1;
   // `T13:` and `:00:` as words: the outer bytes are the separators.
   const hour = view.getInt32(at + 10, true);
@@ -22,7 +28,17 @@ export function endOfTimestamp(bytes: Uint8Array, view: DataView, at: number, to
     while (end < to && isDigit(bytes[end] as number)) end++;
     if (end === fraction) return -1;
   }
-  return end + 1 < to && bytes[end] === 0x5a ? end + 1 : -1;
+  if (end + 1 < to && bytes[end] === 0x5a) return end + 1;
+  return allowsOffset ? endOfOffset(bytes, view, end, to) : -1;
+}
+
+/** The end of an offset such as `-05:00`; -1 if there is none before `to`. */
+function endOfOffset(bytes: Uint8Array, view: DataView, at: number, to: number): number {
+  if (at + 6 >= to || (bytes[at] !== 0x2b && bytes[at] !== 0x2d) || bytes[at + 3] !== 0x3a)
+    return -1;
+  const hour = twoDigits(view.getUint16(at + 1, true));
+  const minute = twoDigits(view.getUint16(at + 4, true));
+  return hour <= 23 && minute <= 59 ? at + 6 : -1;
 }
 
 /**

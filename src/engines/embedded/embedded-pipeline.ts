@@ -47,6 +47,7 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
   readonly failed: Promise<Error>;
   /** Bytes of a torn tail of the log that the start cut off; none were acknowledged. */
   readonly tornBytes: number;
+  readonly scanner: Opened['scanner'];
   /** The day rule of the store. */
   readonly dayZone: string;
   readonly #writer: WriterClient;
@@ -84,7 +85,7 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
 
   private constructor(
     { writer, reader, archive }: Threads,
-    { tornBytes, dayZone }: Opened,
+    { tornBytes, dayZone, scanner }: Opened,
     options: EmbeddedOptions,
   ) {
     const { promise, resolve } = Promise.withResolvers<Error>();
@@ -94,6 +95,7 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
     void archive?.failed.then(resolve);
     if (options.archive?.isSync === true && archive !== undefined) writer.waitForArchive(archive);
     this.tornBytes = tornBytes;
+    this.scanner = scanner;
     this.dayZone = dayZone;
     this.#writer = writer;
     this.#reader = reader;

@@ -96,7 +96,13 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     }
     log.info(
       'started',
-      { version, url, ...settingsOf(options), day_zone: pipeline.dayZone },
+      {
+        version,
+        url,
+        ...settingsOf(options),
+        day_zone: pipeline.dayZone,
+        scanner: pipeline.scanner,
+      },
       `device-pipeline ${version} started`,
     );
     process.stdout.write(`listening on ${url}\n`);

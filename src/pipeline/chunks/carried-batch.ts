@@ -1,7 +1,13 @@
 import { hash } from 'node:crypto';
 import { isUtf8 } from 'node:buffer';
 
-import { carriedItemsMax, rawKeyOf, readCarriedBatchId } from '../../domain/batch-id.ts';
+import {
+  carriedItemsMax,
+  placeInBlock,
+  rawKeyOf,
+  readCarriedBatchId,
+  type BatchId,
+} from '../../domain/batch-id.ts';
 import type { Batch, ContentEncoding, RawBatch } from '../ports.ts';
 import { asciiJson } from './chunk.ts';
 
@@ -21,7 +27,12 @@ export interface CarriedBatch extends Omit<RawBatch, 'excluded'> {
 
 /** As received. In base64 it is less than the 64 KB that SQS bills as one request. */
 export const carriedBytesMax = 32 * 1024;
-const carriedVersion = 1;
+/**
+ * The version of the message, by where the dedup record of its batch is: in a block, or in a row of its
+ * own, as that of every batch of version 1.
+ */
+const versionOf = (batchId: BatchId) => (placeInBlock(batchId) === undefined ? 1 : 2);
+const versions: readonly unknown[] = [1, 2];
 const form = 'batch';
 
 type JsonObject = Record<string, unknown>;
@@ -45,7 +56,7 @@ export function carriedMessage(batch: Omit<CarriedBatch, 'sha256'>): string {
   const { batchId, receivedAt, accepted, rejected, encoding, keyId, body } = batch;
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
   return asciiJson({
-    version: carriedVersion,
+    version: versionOf(batchId),
     form,
     batch_id: batchId,
     raw_key: rawKeyOf(batchId, receivedAt),
@@ -72,8 +83,8 @@ export function readCarriedBatch(
   document: JsonObject,
 ): { readonly carried: CarriedBatch } | { readonly reason: string } {
   const { version, batch_id: batchId, raw_key: rawKey, accepted, sha256 } = document;
-  if (version !== carriedVersion) {
-    const detail = `expected version ${carriedVersion}, not ${JSON.stringify(version)}`;
+  if (!versions.includes(version)) {
+    const detail = `expected version ${versions.join(' or ')}, not ${JSON.stringify(version)}`;
     return { reason: `unsupported_version: ${detail}` };
   }
   const invalid = (detail: string) => ({ reason: `invalid_message: ${detail}` });
@@ -81,6 +92,7 @@ export function readCarriedBatch(
   if (known === undefined || typeof batchId !== 'string') {
     return invalid('batch_id is not that of a batch whose message carries its body');
   }
+  if (version !== versionOf(batchId)) return invalid('version does not belong to batch_id');
   const { items, receivedAt } = known;
   if (
     rawKey !== rawKeyOf(batchId, receivedAt) ||

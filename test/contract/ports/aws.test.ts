@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 
 import {
   DeleteItemCommand,
@@ -9,9 +9,13 @@ import {
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect } from 'vitest';
 
+import { carriedMessage } from '../../../src/pipeline/chunks/carried-batch.ts';
+import { earlierCarriedId } from '../../support/aws/earlier-ids.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
-import { rawKeyOf } from '../../../src/domain/batch-id.ts';
+import { batchIdMaker, rawKeyOf } from '../../../src/domain/batch-id.ts';
+import type { Increments } from '../../../src/domain/counter.ts';
 import { batchKey, chunkKey, keyItem } from '../../../src/engines/aws/ledger/ledger-table.ts';
+import { dedupKeyOf, type DedupKey } from '../../../src/engines/aws/ledger/dedup-records.ts';
 import { dynamodbCounterReader } from '../../../src/engines/aws/counters/counter-reader.ts';
 import { dynamodbSweepProgress } from '../../../src/engines/aws/ledger/sweep-progress.ts';
 import { ensureDayRule, leastKeepMs } from '../../../src/engines/aws/ledger/settings.ts';
@@ -134,6 +138,7 @@ describe('the ports on AWS', () => {
       const engine = await openEngine(form);
       return {
         rawStore: engine.bodies,
+        hasLooseOrder: form.carriesBodies,
         put: (batch, receivedAt) => {
           engine.now = receivedAt;
           return put(engine, batch);
@@ -165,10 +170,27 @@ describe('the ports on AWS', () => {
   };
   const badRow = 'the row of a counter holds no number';
 
-  describeCounterStore('DynamoDB', [...Object.keys(counterFaults), badRow], async () => {
+  /** Where the dedup records are. */
+  const records: Record<string, () => () => DedupKey> = {
+    'rows of their own': () => {
+      const batchId = randomUUID();
+      let index = 0;
+      return () => chunkKey(batchId, index++);
+    },
+    'dedup blocks': () => {
+      const make = batchIdMaker(randomBytes);
+      let time = start;
+      return () => dedupKeyOf(make(time++, 1), 0);
+    },
+  };
+
+  const allFaults = [...Object.keys(counterFaults), badRow];
+  describe.each(Object.entries(records))('with %s', (name, keys) => {
+    describeCounterStore(`DynamoDB with ${name}`, allFaults, () => openStore(keys()));
+  });
+
+  async function openStore(nextKey: () => DedupKey) {
     const engine = await openEngine();
-    const batchId = randomUUID();
-    let index = 0;
     const TableName = engine.store.countersTable;
     const Key = { date: { S: '2023-06-16' }, type_state: { S: 'obstructed#ready' } };
     let pending = done();
@@ -179,9 +201,9 @@ describe('the ports on AWS', () => {
           return await engine.counterStore.apply(deliveries);
         },
       },
-      deliveriesOf: (all) =>
+      deliveriesOf: (all: readonly Increments[]) =>
         all.map((increments) => ({
-          dedupKey: chunkKey(batchId, index++),
+          dedupKey: nextKey(),
           increments,
           items: 1,
         })),
@@ -190,7 +212,7 @@ describe('the ports on AWS', () => {
         const rows = await readCountersDirectly(aws.dynamodb, TableName);
         return rows.filter(({ count }) => !Number.isNaN(count));
       },
-      obstruct: (fault) => {
+      obstruct: (fault: string) => {
         if (fault !== badRow) {
           engine.fault = counterFaults[fault];
           return () => void (engine.fault = undefined);
@@ -205,7 +227,7 @@ describe('the ports on AWS', () => {
       reopen: done,
       close: done,
     };
-  });
+  }
 
   // --- Particular to these adapters
 });
@@ -396,6 +418,35 @@ describe('messages', () => {
     expect(losses).toBe(2);
     expect(await engine.deadLetters.list()).toEqual([]);
     expect(await counters(engine)).toMatchObject([{ count: 1 }]);
+  });
+
+  it('that carry bodies are counted once, also beside those of an earlier version', async () => {
+    const engine = await openEngine({ carriesBodies: true });
+    const make = batchIdMaker(randomBytes);
+    const earlier = batchIdMaker(randomBytes);
+    const carried = Array.from({ length: 150 }, (_, at) => {
+      const now = start + at;
+      const batchId = at % 5 === 0 ? earlierCarriedId(earlier(now), 1) : make(now, 1);
+      const body = Buffer.from(JSON.stringify({ processed_devices: [item] }));
+      const known = { batchId, receivedAt: now, accepted: 1, rejected: 0 } as const;
+      return messageOf(carriedMessage({ ...known, encoding: 'identity', body }));
+    });
+    let transactions = 0;
+    engine.fault = (command, proceed) => {
+      if (command === 'TransactWriteItems') transactions++;
+      return proceed();
+    };
+    expect(await engine.count(carried.slice(0, 60))).toEqual(new Set());
+    expect(transactions).toBe(1);
+    // A lookup would find them: the transactions meet each unexpected one.
+    expect(await engine.count([...carried, ...carried.slice(70)])).toEqual(new Set());
+    expect(transactions).toBe(3);
+    expect(await engine.count(carried)).toEqual(new Set());
+    expect(await counters(engine)).toMatchObject([{ count: 150 }]);
+    const blocks = (await scan(aws.dynamodb, engine.store.ledgerTable)).filter(
+      ({ numbers }) => numbers !== undefined,
+    );
+    expect(blocks.map(({ numbers }) => numbers?.NS?.length).sort()).toEqual([100, 20]);
   });
 
   it('of a batch whose dedup records may have expired are dead-lettered, not counted', async () => {

@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -116,6 +116,7 @@ const expectedFiles = [
   'dist/dashboard/manifest.json',
   'dist/dashboard/script-*.js',
   'dist/dashboard/style-*.css',
+  'dist/kernel/item-kernel.wasm',
   'docs/README.md',
   'docs/access.md',
   'docs/archive.md',
@@ -256,6 +257,35 @@ describe('the packed tarball', () => {
     server.kill('SIGTERM');
     expect(await once(server, 'exit')).toEqual([0, null]);
     const audit = await command('audit', '--data-dir', data);
+    expect(audit.stdout + audit.stderr).toContain('200 items of 20 batches recounted');
+  });
+
+  test.each([
+    ['WebAssembly', 'webassembly'],
+    ['TypeScript, where the file of the kernel is missing', 'typescript'],
+  ])('scans with %s', async (_, scanner) => {
+    const copy = join(directory, `scans-with-${scanner}`);
+    await cp(join(directory, 'node_modules/device-pipeline'), copy, { recursive: true });
+    if (scanner === 'typescript') await rm(join(copy, 'dist/kernel'), { recursive: true });
+    const options = ['--port', '0', '--data-dir', join(copy, 'data'), '--log-format', 'json'];
+    const server = spawn(process.execPath, [join(copy, 'dist/cli/cli.js'), 'serve', ...options], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    undoing.push(() => server.kill('SIGKILL'));
+    const [[line], [log]] = (await Promise.all([
+      once(server.stdout, 'data'),
+      once(server.stderr, 'data'),
+    ])) as [[Buffer], [Buffer]];
+    expect(JSON.parse(log.toString())).toMatchObject({ event: 'started', scanner });
+    const url = /^listening on (http:\S+)/.exec(line.toString())?.[1] ?? '';
+    const batches = ['--batches', '20', '--items', '10', '--until', '2026-03-08T00:00:00Z'];
+    const fed = await command('feed', url, ...batches, '--json');
+    expect(JSON.parse(fed.stdout)).toMatchObject({ items: { accepted: 200, refused: 0 } });
+    server.kill('SIGTERM');
+    expect(await once(server, 'exit')).toEqual([0, null]);
+    // By the installed package, so with WebAssembly.
+    const audit = await command('audit', '--data-dir', join(copy, 'data'));
     expect(audit.stdout + audit.stderr).toContain('200 items of 20 batches recounted');
   });
 

@@ -128,7 +128,10 @@ export async function runScenario(scenario: Scenario, scale: number): Promise<Ti
 /** Items counted per second from a backlog without faults. */
 export async function fullRate(
   scale: number,
-  options: Pick<TimedOptions, 'days' | 'places' | 'partitionUnits' | 'repeats' | 'variant'> = {},
+  options: Pick<
+    TimedOptions,
+    'days' | 'places' | 'partitionUnits' | 'repeats' | 'variant' | 'areCarried'
+  > = {},
 ): Promise<number> {
   const pipeline = new TimedPipeline({ ...options, scale, perSecond: () => 4_000 });
   await pipeline.run(15);

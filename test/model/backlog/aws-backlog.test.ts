@@ -33,8 +33,9 @@ const unsent = new Set([...Object.keys(standstills), 'a replay fills an empty st
 
 /** The rate of a stack with the scenario's settings, without faults; measured once for each. */
 const rates = new Map<string, Promise<number>>();
-function rateOf({ days, places, partitionUnits }: Partial<Scenario>): Promise<number> {
+function rateOf({ days, places, partitionUnits, areCarried }: Partial<Scenario>): Promise<number> {
   const options = {
+    ...(areCarried !== undefined && { areCarried }),
     ...(days !== undefined && { days }),
     ...(places !== undefined && { places }),
     ...(partitionUnits !== undefined && { partitionUnits }),
@@ -78,8 +79,9 @@ describe('a stack in virtual time whose messages carry bodies', { timeout }, () 
   it.each(carriedScenarios)('counts exactly and catches up as fast: %s', async (name) => {
     const scenario = { ...standstills, ...troubles }[name] ?? expect.fail(name);
     const pipeline = await runScenario({ ...scenario, areCarried: true }, scale);
-    // By the rate of the other form.
-    expect(faultsOf(pipeline, scenario, await rateOf(scenario))).toEqual([]);
+    // Items of one day are faster than in the other form; those of many days meet at dedup blocks.
+    const rates = [await rateOf(scenario), await rateOf({ ...scenario, areCarried: true })];
+    expect(faultsOf(pipeline, scenario, Math.min(...rates))).toEqual([]);
     expect(pipeline.minutes.filter(({ orphans, resent }) => orphans + resent > 0)).toEqual([]);
   });
 });

@@ -1,9 +1,11 @@
-import { rawKeyOf, readRawKey } from '../../../src/domain/batch-id.ts';
+import { blockIdsMax, placeInBlock, rawKeyOf, readRawKey } from '../../../src/domain/batch-id.ts';
 import { carriedMessage } from '../../../src/pipeline/chunks/carried-batch.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import type { DeviceEvent } from '../../../src/domain/device-event.ts';
 
 const [types, states] = [6, 5];
+/** Of the ingest function; they take the requests in turn. */
+const environments = 20;
 
 /**
  * Batches of one item each, by number: their details are derived from the number on demand, so that
@@ -64,14 +66,33 @@ export class TimedBatches {
   }
 
   idOf(batch: number): string {
-    const serial = batch.toString(16).padStart(12, '0');
-    if (!this.areCarried) return `00000000-0000-7000-8000-${serial}`;
-    const time = this.receivedAt(batch).toString(16).padStart(12, '0');
-    return `${time.slice(0, 8)}-${time.slice(8)}-7000-bf01-${serial}`;
+    if (!this.areCarried) return `00000000-0000-7000-8000-${hex(batch, 12)}`;
+    const time = hex(this.receivedAt(batch), 12);
+    const [round, environment] = [Math.floor(batch / environments), batch % environments];
+    const block = Math.floor(round / blockIdsMax) * environments + environment;
+    const count = hex(round % blockIdsMax, 3);
+    return `${time.slice(0, 8)}-${time.slice(8)}-8${count}-bf01-${hex(block, 12)}`;
   }
 
+  /** `batchId`: also with something before it. */
   numberOf(batchId: string): number {
-    return Number.parseInt(batchId.slice(-12), 16);
+    const last = Number.parseInt(batchId.slice(-12), 16);
+    if (!this.areCarried) return last;
+    return this.#numberIn(last, Number.parseInt(batchId.slice(-21, -18), 16));
+  }
+
+  /** The batches that have their dedup records in a block. */
+  inBlock(block: string): number[] {
+    const last = Number.parseInt(block.slice(-12), 16);
+    const all = Array.from({ length: blockIdsMax }, (_, count) => this.#numberIn(last, count));
+    return all.filter(
+      (batch) => batch < this.size && placeInBlock(this.idOf(batch))?.block === block,
+    );
+  }
+
+  #numberIn(block: number, count: number): number {
+    const round = Math.floor(block / environments) * blockIdsMax + count;
+    return round * environments + (block % environments);
   }
 
   rawKeyOf(batch: number): string {
@@ -120,3 +141,7 @@ export class TimedBatches {
 type Flag = keyof typeof flags;
 /** `row`: its intake is complete. `counted`: it is counted. `kept`: its carried body is stored. */
 const flags = { row: 1, counted: 2, kept: 4 } as const;
+
+function hex(value: number, digits: number): string {
+  return value.toString(16).padStart(digits, '0');
+}

@@ -17,7 +17,7 @@ import {
 import { sweep } from '../../../src/pipeline/sweep/sweep.ts';
 import type { SweepPorts, SweepResult } from '../../../src/pipeline/sweep/ports.ts';
 import type { LedgerDelivery } from '../../../src/engines/aws/counters/counter-store.ts';
-import type { LedgerKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
+import type { DedupKey } from '../../../src/engines/aws/ledger/dedup-records.ts';
 import { sweepWidth } from '../../../src/entry/lambda/sweep-function.ts';
 import { receivesMax } from '../../../infra/stack/queues.ts';
 import {
@@ -51,8 +51,8 @@ export interface TimedVariant {
   readonly sweepPorts?: (ports: SweepPorts) => SweepPorts;
   readonly resendsMax?: number;
   readonly countingPorts?: (
-    ports: CountingPorts<LedgerKey, LedgerDelivery>,
-  ) => CountingPorts<LedgerKey, LedgerDelivery>;
+    ports: CountingPorts<DedupKey, LedgerDelivery>,
+  ) => CountingPorts<DedupKey, LedgerDelivery>;
   readonly attemptsMax?: number;
 }
 
@@ -345,7 +345,7 @@ export class TimedPipeline {
     for (const message of received) services.received.delete(message.id);
   }
 
-  #observed(ports: CountingPorts<LedgerKey, LedgerDelivery>) {
+  #observed(ports: CountingPorts<DedupKey, LedgerDelivery>) {
     return {
       ...ports,
       store: {

@@ -17,6 +17,8 @@ import {
   SendMessageBatchCommand,
 } from '@aws-sdk/client-sqs';
 
+import { batchIdInBlock, placeInBlock } from '../../../src/domain/batch-id.ts';
+import { blockOf } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import type { Item } from '../simulated-aws/aws-simulated-dynamodb.ts';
 import { serviceError, unknownToSimulation } from '../simulated-aws/aws-simulated-errors.ts';
 import { deadLetterQueueUrl } from '../simulated-aws/aws-simulation.ts';
@@ -135,6 +137,8 @@ export class TimedServices {
 
   #itemOf(key: Item): Item | undefined {
     const { id, entry } = namesOf(key);
+    const block = blockOf(id);
+    if (block !== undefined) return this.#blockItem(key, block);
     if (!id.startsWith(batchPrefix)) return this.#rows.get(id)?.get(entry);
     const { batches } = this.#options;
     const batch = batches.numberOf(id);
@@ -142,6 +146,13 @@ export class TimedServices {
     return entry === 'chunk:000000' && batches.has(batch, 'counted')
       ? { ...key, items: { N: '1' } }
       : undefined;
+  }
+
+  #blockItem(key: Item, block: string): Item | undefined {
+    const { batches } = this.#options;
+    const counted = batches.inBlock(block).filter((batch) => batches.has(batch, 'counted'));
+    const numbers = counted.map((batch) => String(placeInBlock(batches.idOf(batch))?.number));
+    return numbers.length === 0 ? undefined : { ...key, numbers: { NS: numbers } };
   }
 
   #rowOf(batch: number): Item {
@@ -217,18 +228,34 @@ export class TimedServices {
     await clock.sleep(latencies.transaction);
     for (const name of names) this.#locked.delete(name);
     this.#check('dynamodb');
-    const isThere = (write: TransactWriteItem) => this.#itemOf(write.Put?.Item ?? {}) !== undefined;
-    if (TransactItems.some((write) => write.Put !== undefined && isThere(write))) {
+    const { batches } = this.#options;
+    const isThere = (write: TransactWriteItem) =>
+      this.#batchesOf(write).some((batch) => batches.has(batch, 'counted'));
+    if (TransactItems.some(isThere)) {
       this.cancelled++;
       throw new TransactionCanceledException({
         ...{ $metadata: { httpStatusCode: 400 }, message: 'repeated' },
-        CancellationReasons: TransactItems.map((write) => ({
-          Code: write.Put !== undefined && isThere(write) ? 'ConditionalCheckFailed' : 'None',
-        })),
+        CancellationReasons: TransactItems.map((write) => {
+          if (!isThere(write)) return { Code: 'None' };
+          const row = write.Update?.Key && this.#itemOf(write.Update.Key);
+          return { Code: 'ConditionalCheckFailed', ...(row && { Item: row }) };
+        }),
       });
     }
     for (const write of TransactItems) this.#write(write);
     return {};
+  }
+
+  /** The batches whose dedup records a write adds. */
+  #batchesOf({ Put, Update }: TransactWriteItem): number[] {
+    const { batches } = this.#options;
+    if (Put?.Item !== undefined) return [batches.numberOf(namesOf(Put.Item).id)];
+    const block = blockOf(Update?.Key?.['id']?.S ?? '');
+    const { NS: numbers = [] } = Update?.ExpressionAttributeValues?.[':numbers'] ?? {};
+    if (block === undefined) return [];
+    return numbers.map((number) =>
+      batches.numberOf(batchIdInBlock({ block, number: Number(number) })),
+    );
   }
 
   /** Whether the partitions of the days accept the writes now. */
@@ -253,17 +280,18 @@ export class TimedServices {
     return true;
   }
 
-  #write({ Put, Update }: TransactWriteItem): void {
+  #write(write: TransactWriteItem): void {
     const { batches } = this.#options;
-    if (Put?.Item !== undefined) {
-      const batch = batches.numberOf(namesOf(Put.Item).id);
+    for (const batch of this.#batchesOf(write)) {
       if (batches.areCarried && !batches.has(batch, 'kept'))
         throw new Error('its body is not stored');
       batches.set(batch, 'counted');
     }
-    if (Update?.Key === undefined) return;
-    const name = `${Update.Key['date']?.S ?? ''} ${Update.Key['type_state']?.S ?? ''}`;
-    const count = Number(Update.ExpressionAttributeValues?.[':count']?.N);
+    const { Key, ExpressionAttributeValues: values } = write.Update ?? {};
+    const date = Key?.['date']?.S;
+    if (date === undefined) return;
+    const name = `${date} ${Key?.['type_state']?.S ?? ''}`;
+    const count = Number(values?.[':count']?.N);
     this.counters.set(name, (this.counters.get(name) ?? 0) + count);
   }
 

@@ -73,7 +73,10 @@ const bugs: Record<string, (inner: Client) => Client> = {
   'drops without checking the dedup record': (inner) => ({
     send(command) {
       if (command instanceof TransactWriteItemsCommand) {
-        for (const { Put } of command.input.TransactItems ?? []) delete Put?.ConditionExpression;
+        for (const { Put, Update } of command.input.TransactItems ?? []) {
+          delete Put?.ConditionExpression;
+          delete Update?.ConditionExpression;
+        }
       }
       return inner.send(command);
     },

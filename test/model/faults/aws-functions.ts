@@ -1,4 +1,4 @@
-import { batchIdMaker } from '../../../src/domain/batch-id.ts';
+import { batchIdMaker, type BatchIdMaker } from '../../../src/domain/batch-id.ts';
 import { asWritten, dayRule } from '../../../src/domain/day.ts';
 import { awsCountingPorts } from '../../../src/engines/aws/counters/counting-ports.ts';
 import { awsIntake, type AwsIntakeOptions } from '../../../src/engines/aws/intake/intake.ts';
@@ -20,7 +20,7 @@ import { ensureDayRule } from '../../../src/engines/aws/ledger/settings.ts';
 import { keepDeadBodies } from '../../../src/engines/aws/dead-letters/keep-bodies.ts';
 import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/dead-letter-once.ts';
 import { dynamodbReceipts } from '../../../src/engines/aws/ledger/receipts.ts';
-import type { LedgerKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
+import type { DedupKey } from '../../../src/engines/aws/ledger/dedup-records.ts';
 import { redriveDeadLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
 import { s3BodyGroups, type BodyGroups } from '../../../src/engines/aws/intake/body-groups.ts';
 import { s3RawStore, type S3RawBatch } from '../../../src/engines/aws/intake/raw-store.ts';
@@ -42,6 +42,7 @@ import type {
 } from '../../../src/pipeline/ports.ts';
 import { sweep, sweepBatch } from '../../../src/pipeline/sweep/sweep.ts';
 import type { SweepResult } from '../../../src/pipeline/sweep/ports.ts';
+import { earlierCarriedId } from '../../support/aws/earlier-ids.ts';
 import { clientOf } from './aws-fault-layer.ts';
 import type { Random } from '../simulated-aws/aws-random.ts';
 import type { Invocation, Scheduler } from './aws-scheduler.ts';
@@ -65,12 +66,14 @@ const bodyBytesMax = 4 * 1024 * 1024;
 type BatchRecords = AwsIntakeOptions['records'];
 export type Client = ReturnType<typeof clientOf>;
 
+type Ports = ReturnType<typeof awsCountingPorts>;
+
 /** Parts of the engine that a planted bug replaces. */
 export interface Variant {
   readonly counterStore?: (
     options: CounterStoreOptions,
     messageOf: (delivery: LedgerDelivery) => QueueMessage,
-  ) => CounterStore<LedgerKey, LedgerDelivery>;
+  ) => CounterStore<DedupKey, LedgerDelivery>;
   readonly parking?: (inner: DeadLetterSink) => DeadLetterSink;
   /** The client that sends messages. */
   readonly sqsClient?: (inner: Client) => Client;
@@ -84,6 +87,7 @@ export interface Variant {
   readonly rawOfSweep?: (raw: S3RawBatch, itemsPerMessageNow: number) => S3RawBatch;
   /** Of the processor. */
   readonly bodyGroups?: (inner: BodyGroups) => Pick<BodyGroups, 'put'>;
+  readonly countingPorts?: (inner: Ports) => Ports;
   readonly ageMsMaxOfProcess?: number;
   readonly hasNoSweeper?: boolean;
 }
@@ -93,7 +97,6 @@ export interface FunctionWorld {
   readonly scheduler: Scheduler;
   readonly random: Random;
   readonly variant: Variant;
-  readonly makeBatchId: (now: number) => string;
   /** The limit of distinct counters of a day. */
   readonly countersPerDayMax: number;
   /** The idle environments of the ingest function; a killed one does not return. */
@@ -106,6 +109,7 @@ export interface FunctionWorld {
 
 /** The state of an environment that survives an invocation. */
 export interface IngestEnvironment {
+  readonly makeBatchId: BatchIdMaker;
   readonly admission: CounterAdmission;
   client: Client;
 }
@@ -118,6 +122,7 @@ function takeEnvironment(world: FunctionWorld, client: Client): IngestEnvironmen
   }
   const environment: IngestEnvironment = {
     client,
+    makeBatchId: batchIds(world),
     admission: new CounterAdmission({
       client: { send: (command: object) => environment.client.send(command) },
       countersTable,
@@ -129,8 +134,15 @@ function takeEnvironment(world: FunctionWorld, client: Client): IngestEnvironmen
   return environment;
 }
 
-export function batchIds(random: Random): (now: number) => string {
-  return batchIdMaker((count) => random.bytes(count));
+/** Now and then as a version made them that knew no dedup blocks: such messages may still wait. */
+function batchIds({ random }: FunctionWorld): BatchIdMaker {
+  const make = batchIdMaker((count) => random.bytes(count));
+  let isEarlier: boolean | undefined;
+  return (now, items) => {
+    if (items === undefined) return make(now);
+    isEarlier ??= random.chance(0.3);
+    return isEarlier ? earlierCarriedId(make(now), items) : make(now, items);
+  };
 }
 
 /** The ingest function behind its HTTP side. */
@@ -151,7 +163,7 @@ export async function runIngest(
     itemsPerMessage,
     admission: environment.admission,
     dayOf,
-    makeBatchId: world.makeBatchId,
+    makeBatchId: environment.makeBatchId,
     now,
     onFailure: () => undefined,
     carriesBodies: world.carriesBodies,
@@ -181,11 +193,12 @@ export async function runProcess(
   const sources = new Map<LedgerDelivery, QueueMessage>();
   const messageOf = (delivery: LedgerDelivery) => sources.get(delivery) as QueueMessage;
   const store = makeStore({ ...options, client: clientThatTriesOnce }, messageOf);
-  const ports = awsCountingPorts(store, parkingOf(world, invocation), {
+  const ours = awsCountingPorts(store, parkingOf(world, invocation), {
     ...{ client, ledgerTable, backoff: backoff(4, deadline) },
     storing: options.backoff,
     groups: variant.bodyGroups?.(s3BodyGroups(client, bucket)) ?? s3BodyGroups(client, bucket),
   });
+  const ports = variant.countingPorts?.(ours) ?? ours;
   const left = await countMessages(
     messages,
     {

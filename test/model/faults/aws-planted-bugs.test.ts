@@ -2,17 +2,21 @@ import { SendMessageBatchCommand } from '@aws-sdk/client-sqs';
 import { describe, expect, it } from 'vitest';
 
 import { readCarriedBatchId } from '../../../src/domain/batch-id.ts';
-import type { Client, Variant } from './aws-functions.ts';
+import { rowTextOf } from '../../../src/engines/aws/ledger/dedup-records.ts';
+import { dayMs, keepMs, type Client, type Variant } from './aws-functions.ts';
 import {
   byMessageId,
   withLedgerApart,
   withoutConditionWhenRepeated,
+  withDuplicates,
   withoutIndexes,
   withoutLedger,
+  withTampering,
 } from './aws-planted-stores.ts';
 import { runSchedule } from './aws-schedule.ts';
 import { Violation } from './aws-world.ts';
 
+let serial = 0;
 /** Plausible mistakes that a few runs without faults would not show. */
 const bugs: Record<string, Variant> = {
   'adds without a ledger': { counterStore: withoutLedger },
@@ -78,6 +82,45 @@ const bugs: Record<string, Variant> = {
         }),
     }),
   },
+  'adds to a dedup block without a condition': {
+    counterStore: withTampering({
+      writes: ({ Update, ...others }) => {
+        if (Update === undefined) return others;
+        const unconditional = { ...Update };
+        delete unconditional.ConditionExpression;
+        return { Update: unconditional };
+      },
+    }),
+  },
+  'counts none of a dedup block if one was counted': {
+    counterStore: withTampering({
+      refusal: (reason, { Update }) => {
+        const numbers = Update?.ExpressionAttributeValues?.[':numbers'];
+        if (reason.Item?.['numbers'] === undefined || numbers === undefined) return reason;
+        return { ...reason, Item: { ...reason.Item, numbers } };
+      },
+    }),
+  },
+  'takes all of a dedup block for one delivery': {
+    countingPorts: (inner) => ({ ...inner, idOf: ({ dedupKey }) => rowTextOf(dedupKey) }),
+  },
+  'counts twice what comes twice in one transaction': {
+    counterStore: withDuplicates,
+    countingPorts: (inner) => ({ ...inner, idOf: () => String(serial++) }),
+  },
+  'lets a dedup block expire a day after its first record': {
+    counterStore: withTampering({
+      writes: ({ Update, ...others }) => {
+        const values = Update?.ExpressionAttributeValues ?? {};
+        const expiresAt = Number(values[':expires_at']?.N);
+        if (Update === undefined || Number.isNaN(expiresAt))
+          return { ...others, ...(Update && { Update }) };
+        const early = { N: String(expiresAt - (keepMs - dayMs) / 1_000) };
+        const expires = { ...values, ':expires_at': early };
+        return { Update: { ...Update, ExpressionAttributeValues: expires } };
+      },
+    }),
+  },
   'counts what is too old': { ageMsMaxOfProcess: Number.POSITIVE_INFINITY },
 };
 
@@ -94,18 +137,25 @@ function withoutFailed(inner: Client): Client {
 
 /** Seeds that showed a bug when this was written. They are tried before all others. */
 const seedsThatShow: Readonly<Record<string, number>> = {
-  'adds without a ledger': 680,
-  'writes the ledger before the counters': 680,
-  'writes the ledger after the counters': 680,
-  'identifies a chunk by its message id': 4,
-  'repeats a transaction of unknown outcome without its condition': 54,
-  'treats all of a transaction as counted if one was': 134,
-  'treats messages as sent that SQS reports as failed': 32,
-  'treats dead letters as sent before they are, and is killed': 8,
-  'answers 200 before all is sent, without a sweep': 680,
-  'rejects over-limit items that an earlier attempt accepted': 248,
-  'cuts a swept batch by the current setting': 19,
-  'counts what is too old': 141,
+  'adds without a ledger': 0,
+  'writes the ledger before the counters': 1,
+  'writes the ledger after the counters': 1,
+  'identifies a chunk by its message id': 6,
+  'repeats a transaction of unknown outcome without its condition': 5,
+  'treats all of a transaction as counted if one was': 7,
+  'treats messages as sent that SQS reports as failed': 22,
+  'treats dead letters as sent before they are, and is killed': 0,
+  'answers 200 before all is sent, without a sweep': 0,
+  'rejects over-limit items that an earlier attempt accepted': 72,
+  'cuts a swept batch by the current setting': 34,
+  'counts before it stores the bodies that messages carry': 7,
+  'gives a late retry of a batch that waits in its message another id': 142,
+  'adds to a dedup block without a condition': 7,
+  'counts none of a dedup block if one was counted': 4291,
+  'takes all of a dedup block for one delivery': 229,
+  'counts twice what comes twice in one transaction': 2,
+  'lets a dedup block expire a day after its first record': 7,
+  'counts what is too old': 104,
 };
 /** Any of the bugs shows long before the last. */
 const allSeeds = [...Array(5_000).keys()];

@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto';
 
 import {
-  ConditionalCheckFailedException,
   GetItemCommand,
-  PutItemCommand,
   TransactionCanceledException,
   TransactWriteItemsCommand,
+  type CancellationReason,
   type TransactWriteItem,
 } from '@aws-sdk/client-dynamodb';
 
@@ -13,24 +12,25 @@ import { rowsOfIncrements, typeStateKey } from '../../../src/domain/counter.ts';
 import { isRetryable, nameOf } from '../../../src/engines/aws/errors.ts';
 import { waitForRetry } from '../../../src/util/backoff.ts';
 import {
+  dynamodbCounterStore,
   sumOf,
   type CounterStoreOptions,
   type LedgerDelivery,
 } from '../../../src/engines/aws/counters/counter-store.ts';
 import {
-  expiry,
-  keyItem,
-  messageKey,
-  type Item,
-  type LedgerKey,
-} from '../../../src/engines/aws/ledger/ledger-table.ts';
+  anyRecord,
+  dedupStateIn,
+  newRecords,
+  recordTextOf,
+  rowTextOf,
+  type DedupKey,
+} from '../../../src/engines/aws/ledger/dedup-records.ts';
+import { isMessageKey, keyItem, messageKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import { PermanentFailure, type CounterStore } from '../../../src/pipeline/ports.ts';
 
-type Store = CounterStore<LedgerKey, LedgerDelivery>;
+type Store = CounterStore<DedupKey, LedgerDelivery>;
 type Deliveries = readonly LedgerDelivery[];
-
-const isNew = { ConditionExpression: 'attribute_not_exists(id)' };
 
 /** Adds without dedup records. */
 export function withoutLedger(options: CounterStoreOptions): Store {
@@ -68,10 +68,10 @@ export function byMessageId(
     const counted: LedgerDelivery[] = [];
     for (const delivery of deliveries) {
       const seen = messageKey(messageOf(delivery).messageId, 'counted');
-      const isChunk = delivery.dedupKey.id.startsWith('batch:');
+      const isChunk = !isMessageKey(delivery.dedupKey);
       const isCounted = await transact(options, () => [
-        { Put: { ...rowOf(options, { ...delivery, dedupKey: seen }), ...isNew } },
-        ...(isChunk ? [{ Put: rowOf(options, delivery) }] : []),
+        newRecord(options, { ...delivery, dedupKey: seen }),
+        ...(isChunk ? [repeatedRecord(options, delivery)] : []),
         ...increments(options, [delivery]),
       ]);
       if (isCounted) counted.push(delivery);
@@ -86,7 +86,7 @@ export function withoutConditionWhenRepeated(options: CounterStoreOptions): Stor
     const counted: LedgerDelivery[] = [];
     for (const delivery of deliveries) {
       const isCounted = await transact(options, (attempts) => [
-        { Put: { ...rowOf(options, delivery), ...(attempts === 0 && isNew) } },
+        attempts === 0 ? newRecord(options, delivery) : repeatedRecord(options, delivery),
         ...increments(options, [delivery]),
       ]);
       if (isCounted) counted.push(delivery);
@@ -100,11 +100,55 @@ export function withoutIndexes(options: CounterStoreOptions): Store {
   return storeOf(async (deliveries) => {
     const open = distinct(deliveries);
     const isCounted = await transact(options, () => [
-      ...open.map((delivery) => ({ Put: { ...rowOf(options, delivery), ...isNew } })),
+      ...byRow(open).map((row) =>
+        newRecords(options.ledgerTable, row.map(recordOf), kept(options)),
+      ),
       ...increments(options, open),
     ]);
     return isCounted ? open : [];
   });
+}
+
+/** Counts each delivery that it is given, also one that comes twice at once. */
+export function withDuplicates(options: CounterStoreOptions): Store {
+  return storeOf(async (deliveries) => {
+    const isCounted = await transact(options, () => [
+      ...byRow(distinct(deliveries)).map((row) =>
+        newRecords(options.ledgerTable, row.map(recordOf), kept(options)),
+      ),
+      ...increments(options, deliveries),
+    ]);
+    return isCounted ? deliveries : [];
+  });
+}
+
+/** The engine's own store, with changes to the writes of its transactions, or to their refusals. */
+export function withTampering({
+  writes = (unchanged) => unchanged,
+  refusal = (unchanged) => unchanged,
+}: {
+  readonly writes?: (write: TransactWriteItem) => TransactWriteItem;
+  readonly refusal?: (reason: CancellationReason, write: TransactWriteItem) => CancellationReason;
+}) {
+  return (options: CounterStoreOptions): CounterStore<DedupKey, LedgerDelivery> => {
+    const send = async (command: object) => {
+      if (!(command instanceof TransactWriteItemsCommand)) return await sendAsIs(command);
+      const TransactItems = (command.input.TransactItems ?? []).map(writes);
+      const request = new TransactWriteItemsCommand({ ...command.input, TransactItems });
+      return await sendAsIs(request).catch((error: unknown) => {
+        if (!(error instanceof TransactionCanceledException)) throw error;
+        const CancellationReasons = error.CancellationReasons?.map((reason, at) =>
+          refusal(reason, TransactItems[at] ?? {}),
+        );
+        throw new TransactionCanceledException({
+          ...{ message: error.message, $metadata: error.$metadata },
+          ...(CancellationReasons && { CancellationReasons }),
+        });
+      });
+    };
+    const sendAsIs = (command: object) => options.client.send(command as never) as Promise<unknown>;
+    return dynamodbCounterStore({ ...options, client: { send } as CounterStoreOptions['client'] });
+  };
 }
 
 function storeOf(count: (deliveries: Deliveries) => Promise<Deliveries>): Store {
@@ -154,28 +198,27 @@ function increments({ countersTable }: CounterStoreOptions, deliveries: Deliveri
   }));
 }
 
-function rowOf(
-  { ledgerTable, keepMs, backoff }: CounterStoreOptions,
-  { dedupKey: key, items }: LedgerDelivery,
-): { TableName: string; Item: Item } {
-  const expires_at = expiry(backoff.now() + keepMs);
-  return {
-    TableName: ledgerTable,
-    Item: { ...keyItem(key), items: { N: String(items) }, expires_at },
-  };
+function recordOf({ dedupKey: key, items }: LedgerDelivery) {
+  return { key, items };
 }
 
-async function writeDedupRecord(
+function kept({ keepMs, backoff }: CounterStoreOptions) {
+  return { now: backoff.now(), keepMs };
+}
+
+function newRecord(options: CounterStoreOptions, delivery: LedgerDelivery): TransactWriteItem {
+  return newRecords(options.ledgerTable, [recordOf(delivery)], kept(options));
+}
+
+function repeatedRecord(options: CounterStoreOptions, delivery: LedgerDelivery): TransactWriteItem {
+  return anyRecord(options.ledgerTable, recordOf(delivery), kept(options));
+}
+
+function writeDedupRecord(
   options: CounterStoreOptions,
   delivery: LedgerDelivery,
 ): Promise<boolean> {
-  try {
-    await options.client.send(new PutItemCommand({ ...rowOf(options, delivery), ...isNew }));
-    return true;
-  } catch (error) {
-    if (error instanceof ConditionalCheckFailedException) return false;
-    throw error;
-  }
+  return transact(options, () => [newRecord(options, delivery)]);
 }
 
 async function hasNoDedupRecord(
@@ -183,12 +226,14 @@ async function hasNoDedupRecord(
   { dedupKey: key }: LedgerDelivery,
 ): Promise<boolean> {
   const request = { TableName, Key: keyItem(key), ConsistentRead: true };
-  return (await client.send(new GetItemCommand(request))).Item === undefined;
+  const { Item } = await client.send(new GetItemCommand(request));
+  return dedupStateIn(Item, key) === undefined;
 }
 
 function distinct(deliveries: Deliveries): LedgerDelivery[] {
-  const byMark = new Map(
-    deliveries.map((each) => [`${each.dedupKey.id} ${each.dedupKey.entry}`, each]),
-  );
-  return [...byMark.values()];
+  return [...new Map(deliveries.map((each) => [recordTextOf(each.dedupKey), each])).values()];
+}
+
+function byRow(deliveries: Deliveries): LedgerDelivery[][] {
+  return [...Map.groupBy(deliveries, ({ dedupKey }) => rowTextOf(dedupKey)).values()];
 }

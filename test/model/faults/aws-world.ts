@@ -1,20 +1,19 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import { PutObjectCommand, type PutObjectCommandInput } from '@aws-sdk/client-s3';
-import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
+import { TransactWriteItemsCommand, type TransactWriteItem } from '@aws-sdk/client-dynamodb';
 
-import { readRawKey } from '../../../src/domain/batch-id.ts';
+import { batchIdInBlock, readRawKey } from '../../../src/domain/batch-id.ts';
 import { countersPerDayMaxDefault } from '../../../src/domain/day-bound.ts';
 import { addIncrement, mergeIncrements, type Increments } from '../../../src/domain/counter.ts';
 import type { StoredDeadLetter } from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
 import type { DropOutcome } from '../../../src/engines/aws/dead-letters/drop.ts';
-import { chunkKey, messageKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
+import { blockOf, chunkKey, messageKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { deadLetterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import type { IngestOutcome } from '../../../src/pipeline/ports.ts';
 import { calm, FaultLayer, type Weather } from './aws-fault-layer.ts';
 import {
-  batchIds,
   dayMs,
   keepMs,
   receivesMax,
@@ -57,6 +56,8 @@ export interface GarbageMessage {
   isDisturbed: boolean;
 }
 
+type Update = NonNullable<TransactWriteItem['Update']>;
+
 /** An oracle found a broken guarantee. */
 export class Violation extends Error {
   override readonly name = 'Violation';
@@ -81,7 +82,6 @@ export class World implements FunctionWorld {
   readonly scheduler: Scheduler;
   readonly variant: Variant;
   readonly backend: Backend;
-  readonly makeBatchId: (now: number) => string;
   readonly foreign: ForeignItem[] = [];
   readonly garbage: GarbageMessage[] = [];
   /** All ledger rows that transactions ever wrote, as `id entry`. */
@@ -125,7 +125,6 @@ export class World implements FunctionWorld {
     this.hasBothForms = seed % 3 === 1;
     this.carriesBodies = this.hasBothForms;
     this.#isTraced = options.isTraced ?? false;
-    this.makeBatchId = batchIds(this.random);
     const makeId = () => this.random.uuid();
     this.backend = makeBackend({ now: () => this.scheduler.now, makeId });
     this.#faults = new FaultLayer(this.backend, this.scheduler, this.random, {
@@ -367,6 +366,7 @@ export class World implements FunctionWorld {
     const isRebuild = TransactItems.some((each) => each.ConditionCheck !== undefined);
     for (const { Put, Update } of TransactItems) {
       if (Put?.Item !== undefined) this.#watchMark(Put.Item);
+      if (Update !== undefined) this.#watchBlock(Update);
       // Corrections of a rebuild are no increments.
       if (isRebuild) continue;
       const { Key, ExpressionAttributeValues: values = {} } = Update ?? {};
@@ -384,9 +384,22 @@ export class World implements FunctionWorld {
     }
   }
 
+  /** Each number in a dedup block is a dedup record. */
+  #watchBlock({ Key, UpdateExpression = '', ExpressionAttributeValues: values }: Update): void {
+    const block = blockOf(Key?.['id']?.S ?? '');
+    if (block === undefined || !UpdateExpression.includes('ADD numbers')) return;
+    for (const number of values?.[':numbers']?.NS ?? []) {
+      const { id, entry } = chunkKey(batchIdInBlock({ block, number: Number(number) }), 0);
+      this.#watchRecord(`${id} ${entry}`, UpdateExpression.includes('dropped'));
+    }
+  }
+
   #watchMark(row: ItemOfTable): void {
     const dedupKey = `${row['id']?.S ?? ''} ${row['entry']?.S ?? ''}`;
-    const isDrop = row['dropped_at'] !== undefined;
+    this.#watchRecord(dedupKey, row['dropped_at'] !== undefined);
+  }
+
+  #watchRecord(dedupKey: string, isDrop: boolean): void {
     (isDrop ? this.dropped : this.countedKeys).add(dedupKey);
     if (isDrop || !this.dropped.has(dedupKey)) return;
     this.#violation ??= new Violation(`${dedupKey} is counted, and was dropped`);

@@ -3,6 +3,8 @@ import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
 import { auditStack, type AuditOptions } from '../../../src/engines/aws/verify/audit.ts';
 import { rebuildWith, type RebuildSummary } from '../../../src/engines/aws/verify/rebuild.ts';
 import type { Backoff } from '../../../src/util/backoff.ts';
+import { batchesInBlock } from '../../../src/engines/aws/ledger/dedup-records.ts';
+import { chunkKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { RebuildSuperseded } from '../../../src/engines/aws/ledger/fenced-writes.ts';
 import { AuditDatabase } from '../../../src/engines/aws/verify/audit-database.ts';
 import type { Difference } from '../../../src/pipeline/audit.ts';
@@ -16,6 +18,7 @@ import {
   ledgerTable,
   type AwsSimulation,
 } from '../simulated-aws/aws-simulation.ts';
+import type { Item } from '../simulated-aws/aws-simulated-dynamodb.ts';
 import type { World } from '../faults/aws-world.ts';
 
 /** A planted bug in the transactions of a rebuild. */
@@ -44,8 +47,8 @@ export class RebuildWorld {
     const counters = this.#simulation.dynamodb.tables.get(countersTable);
     const ledger = this.#simulation.dynamodb.tables.get(ledgerTable);
     const rows = counters?.items() ?? [];
-    const dedupRecords = (ledger?.items() ?? []).filter(({ entry }) =>
-      entry?.S?.startsWith('chunk:'),
+    const dedupRecords = (ledger?.items() ?? []).filter(
+      ({ entry, numbers }) => entry?.S?.startsWith('chunk:') === true || numbers !== undefined,
     );
     const kind = random.pick(['change', 'change', 'delete', 'add', 'dedup record', 'dedup record']);
     this.#world.note(() => `damage: ${kind}`);
@@ -55,12 +58,33 @@ export class RebuildWorld {
         ...{ type: { S: 'nobody' }, state: { S: 'knows' }, count: { N: '3' } },
       });
     } else if (kind === 'dedup record') {
-      if (dedupRecords.length > 0) ledger?.delete(random.pick(dedupRecords));
+      if (dedupRecords.length > 0) this.#removeRecord(random.pick(dedupRecords));
     } else if (rows.length > 0) {
       const row = random.pick(rows);
       if (kind === 'delete') counters?.delete(row);
       else counters?.put({ ...row, count: { N: String(random.below(9)) } });
     }
+  }
+
+  /** Deletes a row; of a dedup block now and then only one of its numbers. */
+  #removeRecord(row: Item): void {
+    const ledger = this.#simulation.dynamodb.tables.get(ledgerTable);
+    const [first, ...others] = row['numbers']?.NS ?? [];
+    this.#world.note(() => `damage: ${first === undefined ? 'a record' : 'of a block'}`);
+    if (others.length === 0 || this.#world.random.chance(0.3)) {
+      ledger?.delete(row);
+      this.#forget(row);
+    } else {
+      ledger?.put({ ...row, numbers: { NS: others } });
+      this.#forget({ ...row, numbers: { NS: [first ?? ''] } });
+    }
+  }
+
+  /** Without its record, a counted chunk may be dropped. */
+  #forget(row: Item): void {
+    const own = { id: row['id']?.S ?? '', entry: row['entry']?.S ?? '' };
+    const keys = batchesInBlock(row)?.map(({ batchId }) => chunkKey(batchId, 0)) ?? [own];
+    for (const { id, entry } of keys) this.#world.countedKeys.delete(`${id} ${entry}`);
   }
 
   /** Starts a rebuild; starts it again some time after an interruption or a failure. */

@@ -14,6 +14,13 @@ import {
 } from '@aws-sdk/client-s3';
 
 import { isKeyFree } from '../../../src/engines/aws/ledger/batch-records.ts';
+import {
+  anyRecord,
+  droppedRecord,
+  newRecords,
+  removedFromBlock,
+  type DedupKey,
+} from '../../../src/engines/aws/ledger/dedup-records.ts';
 import type { Random } from './aws-random.ts';
 import type { Item } from './aws-simulated-dynamodb.ts';
 import { bucket, countersTable, ledgerTable } from './aws-simulation.ts';
@@ -107,7 +114,30 @@ function counterKey(random: Random): Item {
   return { date: { S: '2023-06-16' }, type_state: { S: `${random.pick(types)}#on` } };
 }
 
+/** The key of one of two dedup blocks. */
+function blockKeyOf(random: Random): Item {
+  return { id: { S: random.pick(['block:a', 'block:b']) }, entry: { S: 'counted' } };
+}
+
+/** A write to a dedup block, of few numbers. */
+function blockWrite(random: Random): TransactWriteItem {
+  const [a, b] = [random.below(4), 4 + random.below(4)];
+  const { id } = blockKeyOf(random);
+  const key: DedupKey = { id: id?.S ?? '', entry: 'counted' };
+  const keyOf = (number: number) => ({ ...key, number });
+  const recordOf = (number: number) => ({ key: keyOf(number), items: 1 });
+  const kept = { now: random.below(9_000), keepMs: 1_000 };
+  return random.pick([
+    () => newRecords(ledgerTable, [recordOf(a)], kept),
+    () => newRecords(ledgerTable, [recordOf(a), recordOf(b)], kept),
+    () => anyRecord(ledgerTable, recordOf(b), kept),
+    () => droppedRecord(ledgerTable, keyOf(a), { droppedAt: 1, reason: 'x' }),
+    () => removedFromBlock(ledgerTable, key, b),
+  ])();
+}
+
 function write(random: Random): TransactWriteItem {
+  if (random.chance(0.3)) return blockWrite(random);
   if (random.chance(0.5)) {
     return {
       Put: {
@@ -165,6 +195,7 @@ export function dynamodbCommands(random: Random): () => object {
       () => query(random),
       transaction,
       transaction,
+      () => new GetItemCommand({ ...ledger, Key: blockKeyOf(random), ConsistentRead: true }),
       () => new GetItemCommand({ ...ledger, Key: ledgerKey(random), ConsistentRead: true }),
       () => new DeleteItemCommand({ ...ledger, Key: ledgerKey(random) }),
     ])();

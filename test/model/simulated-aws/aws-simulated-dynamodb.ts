@@ -43,7 +43,11 @@ const conditions: Record<string, (old: Item | undefined, values: Values) => bool
   'attribute_exists(id)': (old) => old !== undefined,
   'run_id = :run_id': (old, values) => old?.['run_id']?.S === values?.[':run_id']?.S,
   '#count = :zero': (old) => old?.['count']?.N === '0',
+  'contains(numbers, :n0) AND NOT contains(dropped, :n0)': (old, values) =>
+    hasNumber(old, 'numbers', values?.[':n0']) && !hasNumber(old, 'dropped', values?.[':n0']),
 };
+/** The condition on new records in a dedup block, with as many names as there are records. */
+const isInNone = /^NOT \(contains\(numbers, :n0\)(?: OR contains\(numbers, :n\d+\))*\)$/;
 const keyConditions: Record<string, (sortKey: string, values: Values) => boolean> = {
   '#date = :date': () => true,
   'id = :id': () => true,
@@ -56,7 +60,51 @@ const filters: Record<string, (item: Item, values: Values) => boolean> = {
   'next_at <= :due': (item, values) => Number(item['next_at']?.N) <= Number(values?.[':due']?.N),
 };
 const dateFilter = '#date BETWEEN :from AND :to';
-const increment = 'SET #type = :type, #state = :state ADD #count :count';
+
+/** What each update makes of a row. */
+const updates: Record<string, (old: Item, values: Values) => Item> = {
+  'SET #type = :type, #state = :state ADD #count :count': (old, values) => {
+    const { ':type': type, ':state': state, ':count': count } = values ?? {};
+    if (type === undefined || state === undefined) throw unknownToSimulation('half an update');
+    const sum = BigInt(old['count']?.N ?? '0') + BigInt(count?.N ?? '');
+    return { ...old, type, state, count: { N: String(sum) } };
+  },
+  'SET expires_at = if_not_exists(keep_until, :expires_at) ADD numbers :numbers': (
+    old,
+    values,
+  ) => ({
+    ...withNumbers(old, 'numbers', values),
+    expires_at: old['keep_until'] ?? valueOf(values, ':expires_at'),
+  }),
+  'SET expires_at = :never, keep_until = :never ADD numbers :numbers, dropped :numbers': (
+    old,
+    values,
+  ) => ({
+    ...withNumbers(withNumbers(old, 'numbers', values), 'dropped', values),
+    ...{ expires_at: valueOf(values, ':never'), keep_until: valueOf(values, ':never') },
+  }),
+  'DELETE numbers :numbers': (old, values) => {
+    const gone = valueOf(values, ':numbers').NS ?? [];
+    const left = (old['numbers']?.NS ?? []).filter((number) => !gone.includes(number));
+    if (left.length > 0) return { ...old, numbers: { NS: left } };
+    return Object.fromEntries(Object.entries(old).filter(([name]) => name !== 'numbers'));
+  },
+};
+
+function valueOf(values: Values, name: string): AttributeValue {
+  const value = values?.[name];
+  if (value === undefined) throw serviceError('ValidationException', 400, `no value ${name}`);
+  return value;
+}
+
+function withNumbers(old: Item, name: string, values: Values): Item {
+  const added = valueOf(values, ':numbers').NS ?? [];
+  return { ...old, [name]: { NS: [...new Set([...(old[name]?.NS ?? []), ...added])] } };
+}
+
+function hasNumber(row: Item | undefined, name: string, value: AttributeValue | undefined) {
+  return row?.[name]?.NS?.includes(value?.N ?? '') === true;
+}
 
 /** DynamoDB as far as the engine uses it: each call is one atomic step. */
 export class SimulatedDynamodb {
@@ -278,9 +326,13 @@ export class SimulatedDynamodb {
   #reason(write: TransactWriteItem, obstructed: string | undefined): CancellationReason {
     const { table, key } = this.#target(write);
     const { ConditionExpression, ExpressionAttributeValues } =
-      write.Put ?? write.Delete ?? write.ConditionCheck ?? {};
-    if (!holds(ConditionExpression, table.get(key), ExpressionAttributeValues)) {
-      return { Code: 'ConditionalCheckFailed', Message: 'The conditional request failed' };
+      write.Put ?? write.Update ?? write.Delete ?? write.ConditionCheck ?? {};
+    const old = table.get(key);
+    if (!holds(ConditionExpression, old, ExpressionAttributeValues)) {
+      const isAsked = write.Update?.ReturnValuesOnConditionCheckFailure === 'ALL_OLD';
+      const Message = 'The conditional request failed';
+      const Item = isAsked && old !== undefined ? { Item: { ...old } } : {};
+      return { Code: 'ConditionalCheckFailed', Message, ...Item };
     }
     if (obstructed !== undefined) return { Code: obstructed, Message: 'obstructed' };
     const count = table.get(key)?.['count'];
@@ -303,8 +355,8 @@ export class SimulatedDynamodb {
       knowsOnly(Put, ['TableName', 'Item', 'ConditionExpression']);
       return { table: this.#table(Put.TableName), key: Put.Item ?? {} };
     }
-    if (Update?.UpdateExpression !== increment) throw unknownToSimulation('this update');
-    return { table: this.#table(Update.TableName), key: Update.Key ?? {} };
+    if (!((Update?.UpdateExpression ?? '') in updates)) throw unknownToSimulation('this update');
+    return { table: this.#table(Update?.TableName), key: Update?.Key ?? {} };
   }
 
   #write({ Put, Update, Delete }: TransactWriteItem): void {
@@ -312,12 +364,10 @@ export class SimulatedDynamodb {
     if (Put !== undefined) this.#table(Put.TableName).put(Put.Item ?? {});
     if (Update === undefined) return;
     const table = this.#table(Update.TableName);
-    const values = Update.ExpressionAttributeValues ?? {};
     const old = table.get(Update.Key ?? {}) ?? {};
-    const sum = BigInt(old['count']?.N ?? '0') + BigInt(values[':count']?.N ?? '');
-    const { ':type': type, ':state': state } = values;
-    if (type === undefined || state === undefined) throw unknownToSimulation('half an update');
-    table.put({ ...old, ...Update.Key, type, state, count: { N: String(sum) } });
+    const change = updates[Update.UpdateExpression ?? ''];
+    if (change === undefined) throw unknownToSimulation('this update');
+    table.put({ ...change(old, Update.ExpressionAttributeValues), ...Update.Key });
   }
 
   #table(name: string | undefined): SimulatedTable {
@@ -333,6 +383,10 @@ function pick(item: Item, names: readonly string[]): Item {
 
 function holds(condition: string | undefined, old: Item | undefined, values: Values): boolean {
   if (condition === undefined) return true;
+  if (isInNone.test(condition)) {
+    const names = condition.match(/:n\d+/g) ?? [];
+    return names.every((name) => !hasNumber(old, 'numbers', valueOf(values, name)));
+  }
   const test = conditions[condition];
   if (test === undefined) throw unknownToSimulation(`the condition ${condition}`);
   return test(old, values);

@@ -18,7 +18,7 @@ import {
 import { openEmulators } from './aws-store.ts';
 
 /** Shorter than the timeout of hooks. */
-const synthesisMsMax = 170_000;
+const synthesisMsMax = 500_000;
 
 /**
  * A local stack with tables of its own in the run's DynamoDB Local, if it has one. Node compiles the
@@ -27,6 +27,8 @@ const synthesisMsMax = 170_000;
 export async function startTestStack(options: LocalStackOptions): Promise<LocalStack> {
   const { NODE_COMPILE_CACHE = '' } = process.env;
   return startLocalStack({
+    // An invocation that a busy machine cuts off is repeated soon, and not after six minutes.
+    visibilityTimeoutSeconds: 60,
     ...options,
     resourcePrefix: `test-${randomUUID().slice(0, 8)}`,
     emulators: await openEmulators(),

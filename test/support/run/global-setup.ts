@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 
 import { startDynamoDbLocal } from '../../../infra/local/emulators/dynamodb-local.ts';
+import { buildKernel } from '../../../tools/build-kernel.ts';
 import { bundleCommand } from './bundled-command.ts';
 import { meetRequirements, type RequirementName } from './requirements.ts';
 
@@ -44,6 +45,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   project.provide('missing', names);
   project.provide('tier', project.vite.config.mode === 'nightly' ? 'nightly' : 'quick');
 
+  await buildKernel();
   const isWholeRun = !process.argv.slice(2).some((argument) => argument.startsWith('test'));
   // In watch mode the source changes while the tests run.
   if (isWholeRun && !project.vitest.config.watch) {

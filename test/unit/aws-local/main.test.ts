@@ -38,7 +38,8 @@ describe('npm run aws:local', () => {
   needs('Java', 'ps').it(
     'says where it listens, counts the sample, and stops with all that it started',
     async () => {
-      const { child, output } = start('--port', '0');
+      // By default an invocation that a busy machine cuts off is repeated after six minutes.
+      const { child, output } = start('--port', '0', '--visibility-timeout', '60');
       const exited = once(child, 'exit');
       await eventually(() => output.stdout.endsWith('\n') || child.exitCode !== null);
       const url = /^listening on (http:\/\/127\.0\.0\.1:\d+)\n$/.exec(output.stdout)?.[1];

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
-import { batchIdMaker, carriedBatchId } from '../../../src/domain/batch-id.ts';
+import { batchIdMaker } from '../../../src/domain/batch-id.ts';
+import { earlierCarriedId } from '../../support/aws/earlier-ids.ts';
 import {
   carriedChunk,
   carriedIdentity,
@@ -8,8 +9,9 @@ import {
 } from '../../../src/engines/aws/intake/carried.ts';
 
 const now = Date.UTC(2026, 10, 30);
+const make = batchIdMaker((count) => Buffer.alloc(count, 1));
 const made = {
-  batchId: batchIdMaker((count) => Buffer.alloc(count, 1))(now),
+  batchId: make(now),
   receivedAt: now,
   itemsPerMessage: Number.POSITIVE_INFINITY,
 };
@@ -19,7 +21,7 @@ const chunk = { batchId: made.batchId, index: 0, message: 'of items' } as never;
 
 describe('a batch whose message carries its body', () => {
   it('is known by its id, with its number of items and its time', () => {
-    const identity = carriedIdentity(made, 3);
+    const identity = carriedIdentity(make(now, 3));
     expect(isCarriedRecord({ ...identity, bodySha256 }, 3)).toBe(true);
     const raw = { ...identity, accepted: 3, body, encoding: 'identity' } as const;
     expect(carriedChunk(raw, [chunk])).toMatchObject({
@@ -28,7 +30,7 @@ describe('a batch whose message carries its body', () => {
   });
 
   it('is not one whose id has the mark by chance, such as that of an earlier version', () => {
-    const marked = { ...made, batchId: carriedBatchId(made.batchId, 7) };
+    const marked = { ...made, batchId: earlierCarriedId(made.batchId, 7) };
     for (const [record, accepted] of [
       [marked, 3],
       [{ ...marked, receivedAt: now + 1 }, 7],
@@ -40,7 +42,7 @@ describe('a batch whose message carries its body', () => {
   });
 
   it('is not a replayed one, which has an object', () => {
-    const identity = carriedIdentity(made, 3);
+    const identity = carriedIdentity(make(now, 3));
     expect(isCarriedRecord({ ...identity, bodySha256, replayedAt: now }, 3)).toBe(false);
   });
 });

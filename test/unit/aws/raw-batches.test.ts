@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 
-import { batchIdMaker, carriedBatchId, rawKeyOf } from '../../../src/domain/batch-id.ts';
+import { batchIdMaker, rawKeyOf, type BatchIdMaker } from '../../../src/domain/batch-id.ts';
 import { s3BodyGroups } from '../../../src/engines/aws/intake/body-groups.ts';
 import { s3RawBatches } from '../../../src/engines/aws/intake/raw-batches.ts';
 import type { CarriedBatch } from '../../../src/pipeline/chunks/carried-batch.ts';
+import { earlierCarriedId } from '../../support/aws/earlier-ids.ts';
 import { randomFrom } from '../../model/simulated-aws/aws-random.ts';
 import { AwsSimulation, bucket } from '../../model/simulated-aws/aws-simulation.ts';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
@@ -34,9 +35,9 @@ async function listed(store: ReturnType<typeof open>, range = all): Promise<stri
     .map((entry) => ('rawKey' in entry ? entry.rawKey : `damaged: ${entry.damage}`));
 }
 
-function batchOf(make: (receivedAt: number) => string, receivedAt: number): CarriedBatch {
+function batchOf(make: BatchIdMaker, receivedAt: number): CarriedBatch {
   return {
-    ...{ batchId: carriedBatchId(make(receivedAt), 1), receivedAt, accepted: 1, rejected: 0 },
+    ...{ batchId: make(receivedAt, 1), receivedAt, accepted: 1, rejected: 0 },
     ...{ encoding: 'identity', body: Buffer.from('{}'), sha256: '' },
   };
 }
@@ -60,7 +61,9 @@ describe('raw batches of both forms', () => {
           expected.add(Key);
           await store.client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: body }));
         } else {
-          const batchId = carriedBatchId(plain, 1);
+          const batchId = random.chance(0.5)
+            ? batchIdMaker((size) => random.bytes(size))(at, 1)
+            : earlierCarriedId(plain, 1);
           carried.push({
             batchId,
             receivedAt: at,
@@ -89,9 +92,7 @@ describe('raw batches of both forms', () => {
       for (const { batchId, receivedAt, body } of carried) {
         expect(await store.batches.get(rawKeyOf(batchId, receivedAt))).toEqual(body);
       }
-      expect(
-        await store.batches.get(rawKeyOf(carriedBatchId(makeBatchId(midnight), 1), midnight)),
-      ).toBeUndefined();
+      expect(await store.batches.get(rawKeyOf(makeBatchId(midnight, 1), midnight))).toBeUndefined();
     },
   );
 

@@ -1,19 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import {
-  CounterTable,
-  tableFull,
-  type CounterTableLimits,
-} from '../../../src/domain/fast/counter-table.ts';
+import { CounterTable, tableFull } from '../../../src/domain/fast/counter-table.ts';
+import { scanMemory, type CounterTableLimits } from '../../../src/domain/fast/scan-memory.ts';
+import { scanKernel } from '../../../src/engines/embedded/store/scan-kernel.ts';
 import { addIncrement, rowsOfIncrements, type Increments } from '../../../src/domain/counter.ts';
 
 const roomy: CounterTableLimits = { countersMax: 64, keyBytesMax: 4096 };
 
 function find(table: CounterTable, date: number, type: string, state: string): number {
-  const bytes = Buffer.from(`..${type}${state}..`);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return table.find(bytes, view, date, 2, type.length, 2 + type.length, state.length);
+  const at = table.kernel.copy(Buffer.from(`${type}${state}..`));
+  return table.find(date, at, type.length, at + type.length, state.length);
 }
 
 function add(table: CounterTable, ...numbers: number[]): void {
@@ -39,7 +36,7 @@ describe('the table of counters', () => {
     const rounds = fc.array(fc.array(item, { maxLength: 40 }), { maxLength: 4 });
     fc.assert(
       fc.property(rounds, fc.integer(), (batches, random) => {
-        const table = new CounterTable({ countersMax: 40, keyBytesMax: 720 }, random);
+        const table = new CounterTable(scanMemory({ countersMax: 40, keyBytesMax: 720 }), random);
         for (const items of batches) {
           const expected: Increments = new Map();
           const numbers: number[] = [];
@@ -60,7 +57,7 @@ describe('the table of counters', () => {
   });
 
   it('clears increments of addIncrements, too', () => {
-    const table = new CounterTable(roomy, 1);
+    const table = new CounterTable(scanMemory(roomy), 1);
     const increments: Increments = new Map();
     addIncrement(increments, { date: '2023-06-16', type: 'a', state: 'b' }, 3);
     table.addIncrements(increments);
@@ -72,7 +69,7 @@ describe('the table of counters', () => {
   });
 
   it('keeps names apart that are the same end to end', () => {
-    const table = new CounterTable(roomy, 1);
+    const table = new CounterTable(scanMemory(roomy), 1);
     const numbers = [
       find(table, 20230616, 'ab', 'c'),
       find(table, 20230616, 'a', 'bc'),
@@ -84,22 +81,44 @@ describe('the table of counters', () => {
     expect(find(table, 20230616, 'ab', 'c')).toBe(numbers[0]);
   });
 
+  it.each([
+    ['WebAssembly', scanKernel()],
+    ['TypeScript', undefined],
+  ])('keeps names apart that differ after their sixteenth byte: %s', (name, module) => {
+    // With few slots, a search meets other counters.
+    const table = new CounterTable(scanMemory({ countersMax: 60, keyBytesMax: 4096 }), 1, module);
+    expect(table.kernel.isCompiled).toBe(name === 'WebAssembly');
+    const beginning = 'x'.repeat(16);
+    const endings = Array.from(
+      { length: 26 },
+      (_, index) => beginning + String.fromCharCode(97 + index),
+    );
+    const all = [
+      ...endings.map((type) => [type, 'a state of more than sixteen bytes'] as const),
+      ...endings.map((state) => ['a type of more than sixteen bytes', state] as const),
+    ];
+    const findAll = () => all.map(([type, state]) => find(table, 20230616, type, state));
+    const numbers = findAll();
+    expect(new Set(numbers).size).toBe(all.length);
+    expect(findAll()).toEqual(numbers);
+  });
+
   it('has no room for more counters than it may know, and goes on with those it does', () => {
-    const table = new CounterTable({ ...roomy, countersMax: 3 }, 1);
+    const table = new CounterTable(scanMemory({ ...roomy, countersMax: 3 }), 1);
     const known = ['a', 'b', 'c'].map((type) => find(table, 20230616, type, 'x'));
     expect(find(table, 20230616, 'd', 'x')).toBe(tableFull);
     expect(['a', 'b', 'c'].map((type) => find(table, 20230616, type, 'x'))).toEqual(known);
   });
 
   it('has no room for more bytes of names than it may hold', () => {
-    const table = new CounterTable({ ...roomy, keyBytesMax: 10 }, 1);
+    const table = new CounterTable(scanMemory({ ...roomy, keyBytesMax: 10 }), 1);
     expect(find(table, 20230616, 'abcd', 'efgh')).not.toBe(tableFull);
     expect(find(table, 20230616, 'abc', 'd')).toBe(tableFull);
     expect(find(table, 20230616, 'a', 'b')).not.toBe(tableFull);
   });
 
   it('makes room again where what it knows fills half of it', () => {
-    const table = new CounterTable({ ...roomy, countersMax: 2 }, 1);
+    const table = new CounterTable(scanMemory({ ...roomy, countersMax: 2 }), 1);
     add(table, find(table, 20230616, 'a', 'x'), find(table, 20230616, 'b', 'x'));
     expect(find(table, 20230616, 'c', 'x')).toBe(tableFull);
     table.clear();
@@ -115,7 +134,7 @@ describe('the table of counters', () => {
   });
 
   it('knows names and admissions after a clear where they do not fill half of the room', () => {
-    const table = new CounterTable({ ...roomy, countersMax: 4 }, 1);
+    const table = new CounterTable(scanMemory({ ...roomy, countersMax: 4 }), 1);
     const known = find(table, 20230616, 'a', 'x');
     table.admit([known]);
     table.clear();
@@ -126,7 +145,7 @@ describe('the table of counters', () => {
   });
 
   it('knows what is not admitted after a clear where the names do not fill half of the room', () => {
-    const table = new CounterTable({ ...roomy, countersMax: 8 }, 1);
+    const table = new CounterTable(scanMemory({ ...roomy, countersMax: 8 }), 1);
     const numbers = [find(table, 20230616, 'a', 'x'), find(table, 20230616, 'b', 'x')];
     table.admit(numbers.slice(0, 1));
     table.clear();
@@ -137,7 +156,7 @@ describe('the table of counters', () => {
     ['the names', { countersMax: 2, keyBytesMax: 4096 }],
     ['the bytes of the names', { countersMax: 64, keyBytesMax: 4 }],
   ])('forgets all where %s fill half of the room', (_, limits) => {
-    const table = new CounterTable(limits, 1);
+    const table = new CounterTable(scanMemory(limits), 1);
     const before = find(table, 20230616, 'a', 'x');
     table.admit([before]);
     table.clear();
@@ -150,8 +169,8 @@ describe('the table of counters', () => {
 
   it('looks at no counter where all are admitted, also after a clear', () => {
     // The list that is returned without looking is always the same one.
-    const withoutLooking = unadmitted(new CounterTable(roomy, 1));
-    const table = new CounterTable({ ...roomy, countersMax: 2 }, 1);
+    const withoutLooking = unadmitted(new CounterTable(scanMemory(roomy), 1));
+    const table = new CounterTable(scanMemory({ ...roomy, countersMax: 2 }), 1);
     find(table, 20230616, 'a', 'x');
     table.clear();
     const number = find(table, 20230616, 'b', 'x');
@@ -164,7 +183,7 @@ describe('the table of counters', () => {
   });
 
   it('names each counter that is not admitted once, in order, until it is admitted', () => {
-    const table = new CounterTable(roomy, 1);
+    const table = new CounterTable(scanMemory(roomy), 1);
     const [a, b, c] = ['a', 'b', 'c'].map((type) => find(table, 20230616, type, 'x')) as [
       number,
       number,
@@ -181,7 +200,7 @@ describe('the table of counters', () => {
   });
 
   it('adds increments with any names', () => {
-    const table = new CounterTable(roomy, 1);
+    const table = new CounterTable(scanMemory(roomy), 1);
     add(table, find(table, 20230616, 'a', 'x'));
     const more: Increments = new Map();
     addIncrement(more, { date: '2023-06-16', type: 'a', state: 'x' }, 4);

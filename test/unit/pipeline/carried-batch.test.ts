@@ -2,7 +2,16 @@ import { gzipSync } from 'node:zlib';
 
 import { describe, expect, it } from 'vitest';
 
-import { batchIdMaker, carriedBatchId, readCarriedBatchId } from '../../../src/domain/batch-id.ts';
+import {
+  batchIdAtPosition,
+  batchIdInBlock,
+  batchIdMaker,
+  blockIdsMax,
+  formatBatchId,
+  placeInBlock,
+  readCarriedBatchId,
+  timeOfBatchId,
+} from '../../../src/domain/batch-id.ts';
 import { dayRule } from '../../../src/domain/day.ts';
 import {
   carriedMessage,
@@ -12,6 +21,7 @@ import {
 import { carriedIn, readDeadLetterContent } from '../../../src/pipeline/chunks/letter-content.ts';
 import { readMessage } from '../../../src/pipeline/chunks/queue-message.ts';
 import type { Batch } from '../../../src/pipeline/ports.ts';
+import { earlierCarriedId } from '../../support/aws/earlier-ids.ts';
 import { randomFrom } from '../../model/simulated-aws/aws-random.ts';
 
 const now = Date.UTC(2026, 10, 29, 12);
@@ -23,7 +33,7 @@ const bodyOf = (...items: object[]) => Buffer.from(JSON.stringify({ processed_de
 
 function batchOf(body: Uint8Array, more: Partial<CarriedBatch> = {}): CarriedBatch {
   const accepted = more.accepted ?? 1;
-  const batchId = carriedBatchId(makeBatchId(now), accepted);
+  const batchId = makeBatchId(now, accepted);
   const { receivedAt = 0 } = readCarriedBatchId(batchId) ?? {};
   const known = { batchId, receivedAt, accepted, rejected: 0, sha256: '' } as const;
   return { ...known, encoding: 'identity', body, ...more };
@@ -32,19 +42,21 @@ function batchOf(body: Uint8Array, more: Partial<CarriedBatch> = {}): CarriedBat
 describe('the id of a batch whose message carries its body', () => {
   it('says so, how many items it has and when it was received', () => {
     for (const items of [1, 2, 128, 255]) {
-      const id = carriedBatchId(makeBatchId(now), items);
+      const id = makeBatchId(now, items);
       expect(readCarriedBatchId(id)).toEqual({ items, receivedAt: now });
+      expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-bf[0-9a-f]{2}-[0-9a-f]{12}$/);
+      const earlier = earlierCarriedId(makeBatchId(now), items);
+      expect(readCarriedBatchId(earlier)).toEqual({ items, receivedAt: now });
     }
   });
 
-  it('keeps the order of ids, and differs in 48 bits at the same moment', () => {
-    const maker = batchIdMaker(() => Buffer.alloc(8, 0xff));
-    const ids = Array.from({ length: 300 }, () => carriedBatchId(maker(now), 7));
-    expect([...ids].sort()).toEqual(ids);
-    const one = batchIdMaker(() => Buffer.alloc(8, 0x11))(now);
-    const other = batchIdMaker(() => Buffer.from('1111eeeeeeeeeeee', 'hex'))(now);
-    expect(carriedBatchId(one, 1).slice(-12)).toBe('111111111111');
-    expect(carriedBatchId(other, 1).slice(-12)).toBe('eeeeeeeeeeee');
+  it('keeps the order of ids, also among others, within a millisecond and if the clock goes back', () => {
+    const times = Array.from({ length: 9_000 }, (_, at) => now + (at % 3 === 0 ? -at : at >> 8));
+    const maker = batchIdMaker((count) => random.bytes(count));
+    const ids = times.map((at) => maker(at, random.chance(0.5) ? 7 : undefined));
+    const bySequence = ids.map((id) => id.slice(0, 13) + id.slice(15, 18));
+    expect([...bySequence].sort()).toEqual(bySequence);
+    expect(new Set(bySequence).size).toBe(ids.length);
   });
 
   it('is none that other batches get', () => {
@@ -53,7 +65,54 @@ describe('the id of a batch whose message carries its body', () => {
     for (const id of ['', 'x', '00000000-0000-4000-bf01-000000000000', `${maker(now)}0`]) {
       expect(readCarriedBatchId(id)).toBeUndefined();
     }
-    expect(readCarriedBatchId(carriedBatchId(maker(now), 0))).toBeUndefined();
+    expect(readCarriedBatchId(maker(now, 0))).toBeUndefined();
+  });
+
+  it('is none of the embedded engine, whose ids have a position below 1.5 TB', () => {
+    const marked = Buffer.alloc(10, 0xff);
+    for (const position of [0, 2 ** 32, 1.5e12]) {
+      const id = formatBatchId(batchIdAtPosition(position, marked));
+      expect([readCarriedBatchId(id), placeInBlock(id), timeOfBatchId(id)]).toEqual([
+        undefined,
+        undefined,
+        undefined,
+      ]);
+    }
+  });
+});
+
+describe('the place of an id in a block', () => {
+  it('is the id in another form', () => {
+    for (let at = 0; at < 1_000; at++) {
+      const make = batchIdMaker((count) => random.bytes(count));
+      const id = make(now + random.below(2 ** 40), 1 + random.below(255));
+      const place = placeInBlock(id) ?? expect.fail(id);
+      expect(place.number).toBeLessThan(2 ** 36);
+      expect(batchIdInBlock(place)).toBe(id);
+    }
+  });
+
+  it('is in the same block for a hundred ids of a maker within a minute, and not for more', () => {
+    const maker = batchIdMaker((count) => random.bytes(count));
+    const other = batchIdMaker((count) => random.bytes(count));
+    const start = Math.ceil(now / 2 ** 16) * 2 ** 16;
+    const blocks = Array.from({ length: 3 * blockIdsMax }, (_, at) => {
+      // Others do not use up numbers.
+      maker(start + at);
+      return placeInBlock(maker(start + at, 1))?.block;
+    });
+    const sizes = [...Map.groupBy(blocks, (block) => block).values()].map(({ length }) => length);
+    expect(sizes).toEqual([blockIdsMax, blockIdsMax, blockIdsMax]);
+    expect(blocks).not.toContain(placeInBlock(other(start, 1))?.block);
+    expect(placeInBlock(maker(start + 2 ** 16, 1))?.block).not.toBe(
+      placeInBlock(maker(start + 2 ** 17, 1))?.block,
+    );
+  });
+
+  it('is none for ids of other batches, and of versions before', () => {
+    expect(placeInBlock(makeBatchId(now))).toBeUndefined();
+    expect(placeInBlock(earlierCarriedId(makeBatchId(now), 1))).toBeUndefined();
+    expect(placeInBlock(makeBatchId(now, 0))).toBeUndefined();
   });
 });
 
@@ -67,6 +126,10 @@ describe('a message that carries a batch', () => {
     ['one that begins with a byte order mark', batchOf(Buffer.from('\ufeff{}'))],
     ['a compressed one', batchOf(gzipSync(bodyOf(item)), { encoding: 'gzip' })],
     ['bytes that are no UTF-8', batchOf(Buffer.from([0x7b, 0xff, 0xfe, 0x00, 0x7d]))],
+    [
+      'one of a version without dedup blocks',
+      batchOf(bodyOf(item), { batchId: earlierCarriedId(makeBatchId(now), 1), receivedAt: now }),
+    ],
     ['one under a key', batchOf(bodyOf(item, item), { accepted: 2, keyId: 'a'.repeat(64) })],
   ])('has its exact bytes: %s', (_, batch) => {
     const message = carriedMessage(batch);
@@ -91,8 +154,13 @@ describe('a message that carries a batch', () => {
   it.each<[string, (text: string) => string, RegExp]>([
     [
       'another version',
-      (text) => text.replace('"version":1', '"version":2'),
-      /^unsupported_version: /,
+      (text) => text.replace('"version":2', '"version":3'),
+      /^unsupported_version: expected version 1 or 2, not 3/,
+    ],
+    [
+      'the version of other ids',
+      (text) => text.replace('"version":2', '"version":1'),
+      /^invalid_message: version/,
     ],
     [
       'another number of items',

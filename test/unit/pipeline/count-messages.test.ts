@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
-import { addIncrement, rowsOfIncrements, type Increments } from '../../../src/domain/counter.ts';
+import { rowsOfIncrements } from '../../../src/domain/counter.ts';
 import { dayRule } from '../../../src/domain/day.ts';
-import { groupDeliveries, sumOf } from '../../../src/engines/aws/counters/counter-store.ts';
 import {
   countMessages,
   type QueueMessage,
@@ -202,43 +201,5 @@ describe('messages', () => {
     const { left, letters } = await count([message('0', '{'), message('0', '{')]);
     expect(letters).toHaveLength(1);
     expect(left).toEqual([]);
-  });
-});
-
-describe('deliveries', () => {
-  const delivery = (mark: string, types: readonly string[]): Applied => {
-    const increments: Increments = new Map();
-    for (const type of types)
-      addIncrement(increments, { date: '2023-06-16', type, state: 'ready' });
-    return { dedupKey: mark, increments };
-  };
-  const writes = (group: readonly Applied[]) =>
-    group.length + [...rowsOfIncrements(sumOf(group))].length;
-  const names = (count: number, from = 0) =>
-    Array.from({ length: count }, (_, at) => `type ${from + at}`);
-
-  it('share a transaction while their dedup records and counters are at most a hundred', () => {
-    const same = Array.from({ length: 200 }, (_, at) => delivery(String(at), names(20)));
-    const groups = groupDeliveries(same);
-    expect(groups.map(writes)).toEqual([100, 100, 60]);
-    expect(groups.flat()).toEqual(same);
-  });
-
-  it('without common counters take a transaction each if two do not fit', () => {
-    const apart = [
-      delivery('a', names(80)),
-      delivery('b', names(80, 80)),
-      delivery('c', names(18, 80)),
-    ];
-    expect(groupDeliveries(apart).map((group) => group.map(({ dedupKey: mark }) => mark))).toEqual([
-      ['a'],
-      ['b', 'c'],
-    ]);
-  });
-
-  it('without counts have dedup records, too', () => {
-    const empty = Array.from({ length: 101 }, (_, at) => delivery(String(at), []));
-    expect(groupDeliveries(empty).map(writes)).toEqual([100, 1]);
-    expect(groupDeliveries([])).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 
 import {
   BatchGetItemCommand,
@@ -14,6 +14,8 @@ import {
 import { afterAll, beforeAll, expect } from 'vitest';
 
 import { dynamodbUnits } from '../../../bench/aws/dynamodb-units.ts';
+import { batchIdMaker, blockIdsMax } from '../../../src/domain/batch-id.ts';
+import { dedupKeyOf, newRecords } from '../../../src/engines/aws/ledger/dedup-records.ts';
 import { createResources } from '../../../infra/local/template/create-resources.ts';
 import { clientSettings } from '../../../infra/local/client-settings.ts';
 import type { StackEmulators } from '../../../infra/local/local-stack.ts';
@@ -113,6 +115,21 @@ describe('the units of DynamoDB, as DynamoDB Local reports them', () => {
     const units = await compare(() => transact(TransactItems));
     expect(units).toEqual({ write: 2 * (1 + 2 + 3), read: 0 });
     await compare(() => transact([{ Update: update('c', 10) }]));
+  });
+
+  it('of a dedup block: one unit, until it is full', async () => {
+    const make = batchIdMaker(randomBytes);
+    const at = Math.ceil(Date.now() / 2 ** 16) * 2 ** 16;
+    const records = Array.from({ length: blockIdsMax }, (_, serial) => ({
+      ...{ key: dedupKeyOf(make(at + serial, 1), 0), items: 1 },
+    }));
+    const kept = { now: at, keepMs: 1_000 };
+    for (const part of [records.slice(0, 1), records.slice(1, 60), records.slice(60)]) {
+      const TransactItems = [newRecords(TableName, part, kept)];
+      const request = { TransactItems, ReturnConsumedCapacity } as const;
+      const units = await compare(() => client.send(new TransactWriteItemsCommand(request)));
+      expect(units).toEqual({ write: 2, read: 0 });
+    }
   });
 
   it('of reads', async () => {

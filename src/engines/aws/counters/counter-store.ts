@@ -15,17 +15,17 @@ import { PermanentFailure, type CounterStore, type Delivery } from '../../../pip
 import type { Backoff } from '../../../util/backoff.ts';
 import { nameOf } from '../errors.ts';
 import {
-  expiry,
-  isMessageKey,
-  keyItem,
-  type Item,
-  type LedgerKey,
-} from '../ledger/ledger-table.ts';
-import { ifNew } from '../ledger/items.ts';
+  dedupStateIn,
+  newRecords,
+  recordTextOf,
+  rowTextOf,
+  type DedupKey,
+} from '../ledger/dedup-records.ts';
+import { isMessageKey, type Item } from '../ledger/ledger-table.ts';
 import { isTransientCode, transact, transactionWritesMax } from '../ledger/transact.ts';
 
 /** Increments, with the key of the dedup record that says that they are counted. */
-export interface LedgerDelivery extends Delivery<LedgerKey> {
+export interface LedgerDelivery extends Delivery<DedupKey> {
   /** The number of items counted; receipts add these up. */
   readonly items: number;
 }
@@ -41,13 +41,13 @@ export interface CounterStoreOptions {
 }
 
 /**
- * Counters and dedup records in DynamoDB. One TransactWriteItems writes the dedup record of each
- * delivery, on condition that it does not exist, and adds to the counters. So a delivery is counted
+ * Counters and dedup records in DynamoDB. One TransactWriteItems writes the dedup records of all
+ * deliveries, on condition that none exists, and adds to the counters. So a delivery is counted
  * if and only if its dedup record exists, whatever is repeated, lost or interrupted.
  */
 export function dynamodbCounterStore(
   options: CounterStoreOptions,
-): CounterStore<LedgerKey, LedgerDelivery> {
+): CounterStore<DedupKey, LedgerDelivery> {
   return { apply: (deliveries) => apply(options, deliveries) };
 }
 
@@ -70,15 +70,27 @@ async function countNew(
   deliveries: readonly LedgerDelivery[],
 ): Promise<LedgerDelivery[]> {
   try {
-    const outcome = await transact(options, () => writesOf(options, deliveries));
+    const rows = byRow(deliveries);
+    const outcome = await transact(options, () => writesOf(options, rows));
     if (outcome.kind === 'done') return [];
-    // The dedup records are the first writes, in the order of the deliveries.
-    return deliveries.filter((_, at) => outcome.places.has(at));
+    // The rows of dedup records are the first writes, in their order.
+    const known = rows.flatMap((row, at) =>
+      outcome.places.has(at) ? recordedIn(outcome.places.get(at), row) : [],
+    );
+    if (known.length > 0) return known;
+    throw new Error('DynamoDB refuses dedup records that do not exist', { cause: outcome.cause });
   } catch (error) {
     const refusal = whyRefused(error);
     if (refusal === undefined) throw error;
     throw new PermanentFailure(`DynamoDB refuses the transaction${refusal}`, { cause: error });
   }
+}
+
+/** The deliveries of a refused row that have their dedup records. A row of its own is that record. */
+function recordedIn(row: Item | undefined, deliveries: readonly LedgerDelivery[]) {
+  return deliveries.filter(
+    ({ dedupKey }) => dedupKey.number === undefined || dedupStateIn(row, dedupKey) !== undefined,
+  );
 }
 
 /** Why DynamoDB refuses the transaction however often it is sent; undefined if it may accept it. */
@@ -94,40 +106,30 @@ function whyRefused(error: unknown): string | undefined {
   return `: ${error instanceof Error ? error.message : String(error)}`;
 }
 
-/** The dedup records first, in the order of the deliveries; then the counters. */
+/** The deliveries whose dedup records share a row, for each row. */
+function byRow<D extends Delivery<DedupKey>>(deliveries: readonly D[]): D[][] {
+  return [...Map.groupBy(deliveries, ({ dedupKey }) => rowTextOf(dedupKey)).values()];
+}
+
+/** One write for each row of dedup records, in their order; then the counters. */
 function writesOf(
   { countersTable, ledgerTable, keepMs, backoff }: CounterStoreOptions,
-  deliveries: readonly LedgerDelivery[],
+  rows: readonly (readonly LedgerDelivery[])[],
 ): TransactWriteItem[] {
-  const now = backoff.now();
-  const records = deliveries.map(({ dedupKey, items, increments }) => ({
-    Put: {
-      TableName: ledgerTable,
-      Item: {
-        ...dedupRecord(dedupKey, items, now, keepMs),
-        ...(isMessageKey(dedupKey) && counterAttributes(increments)),
-      },
-      ...ifNew,
-    },
-  }));
-  const counters = [...rowsOfIncrements(sumOf(deliveries))].map((row) =>
+  const kept = { now: backoff.now(), keepMs };
+  const records = rows.map((row) => newRecords(ledgerTable, row.map(recordOf), kept));
+  const counters = [...rowsOfIncrements(sumOf(rows.flat()))].map((row) =>
     increment(countersTable, row),
   );
   const writes = [...records, ...counters];
   if (writes.length <= transactionWritesMax) return writes;
   throw new PermanentFailure(
-    `${deliveries.length} deliveries with ${counters.length} counters exceed the ${transactionWritesMax} writes of a transaction`,
+    `${records.length} rows of dedup records with ${counters.length} counters exceed the ${transactionWritesMax} writes of a transaction`,
   );
 }
 
-/** The ledger row that says that a chunk or message is counted; times in milliseconds. */
-export function dedupRecord(key: LedgerKey, items: number, now: number, keepMs: number): Item {
-  return {
-    ...keyItem(key),
-    items: { N: String(items) },
-    counted_at: { N: String(now) },
-    expires_at: expiry(now + keepMs),
-  };
+function recordOf({ dedupKey: key, items, increments }: LedgerDelivery) {
+  return { key, items, ...(isMessageKey(key) && { more: counterAttributes(increments) }) };
 }
 
 /** Names the counter in the dedup record of a foreign message, which has no raw body for an audit. */
@@ -161,13 +163,13 @@ export function increment(
   };
 }
 
-/** A transaction must not write a row twice. */
+/** Two deliveries of a chunk in one transaction would both count. */
 function splitDuplicates(deliveries: readonly LedgerDelivery[]) {
   const seen = new Set<string>();
   const distinct: LedgerDelivery[] = [];
   const duplicates: LedgerDelivery[] = [];
   for (const delivery of deliveries) {
-    const id = `${delivery.dedupKey.id} ${delivery.dedupKey.entry}`;
+    const id = recordTextOf(delivery.dedupKey);
     (seen.has(id) ? duplicates : distinct).push(delivery);
     seen.add(id);
   }
@@ -175,27 +177,42 @@ function splitDuplicates(deliveries: readonly LedgerDelivery[]) {
 }
 
 /**
- * Groups deliveries, in order, so that the dedup records and distinct counters of each group fit into
- * one transaction. Deliveries that share counters share their cost.
+ * Groups deliveries so that the rows of dedup records and the distinct counters of each group fit into
+ * one transaction. Deliveries that share a row or counters share their cost; those of a row are together.
  */
-export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonly D[]): D[][] {
-  const groups: { deliveries: D[]; sum: Increments; counters: number }[] = [];
-  for (const delivery of deliveries) {
+export function groupDeliveries<D extends Delivery<DedupKey>>(deliveries: readonly D[]): D[][] {
+  const groups: Group<D>[] = [];
+  for (const delivery of byRow(deliveries).flat()) {
     const open = groups.at(-1);
-    const more = open === undefined ? 0 : newCounters(open.sum, delivery.increments);
-    const hasRoom =
-      open !== undefined &&
-      open.deliveries.length + 1 + open.counters + more <= transactionWritesMax;
-    if (hasRoom) {
-      open.deliveries.push(delivery);
-      open.counters += mergeIncrements(open.sum, delivery.increments);
-    } else {
-      const sum: Increments = new Map();
-      const counters = mergeIncrements(sum, delivery.increments);
-      groups.push({ deliveries: [delivery], sum, counters });
+    if (open === undefined || !addIfRoom(open, delivery)) {
+      const next: Group<D> = { deliveries: [], rows: new Set(), sum: new Map(), counters: 0 };
+      addTo(next, delivery);
+      groups.push(next);
     }
   }
   return groups.map((group) => group.deliveries);
+}
+
+interface Group<D> {
+  readonly deliveries: D[];
+  readonly rows: Set<string>;
+  readonly sum: Increments;
+  counters: number;
+}
+
+function addIfRoom<D extends Delivery<DedupKey>>(group: Group<D>, delivery: D): boolean {
+  const { rows, counters, sum } = group;
+  const more = newCounters(sum, delivery.increments);
+  const isNewRow = !rows.has(rowTextOf(delivery.dedupKey));
+  if (rows.size + (isNewRow ? 1 : 0) + counters + more > transactionWritesMax) return false;
+  addTo(group, delivery);
+  return true;
+}
+
+function addTo<D extends Delivery<DedupKey>>(group: Group<D>, delivery: D): void {
+  group.deliveries.push(delivery);
+  group.rows.add(rowTextOf(delivery.dedupKey));
+  group.counters += mergeIncrements(group.sum, delivery.increments);
 }
 
 /** The sum of all their increments. */

@@ -7,9 +7,15 @@ import type { CounterStore, DeadLetterSink } from '../../../pipeline/ports.ts';
 import { withRetries, type Backoff } from '../../../util/backoff.ts';
 import { isRetryable } from '../errors.ts';
 import type { BodyGroups } from '../intake/body-groups.ts';
-import { batchGet } from '../ledger/items.ts';
+import {
+  dedupKeyOf,
+  dedupStateIn,
+  readDedupRows,
+  recordTextOf,
+  type DedupKey,
+} from '../ledger/dedup-records.ts';
+import { messageKey } from '../ledger/ledger-table.ts';
 import { groupDeliveries, type LedgerDelivery } from './counter-store.ts';
-import { chunkKey, keyItem, messageKey, textOf, type LedgerKey } from '../ledger/ledger-table.ts';
 
 interface CountingPortsOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
@@ -29,16 +35,16 @@ const parallelReads = 8;
 
 /** The ports by which the processor counts into DynamoDB, as many deliveries in a transaction as fit. */
 export function awsCountingPorts(
-  store: CounterStore<LedgerKey, LedgerDelivery>,
+  store: CounterStore<DedupKey, LedgerDelivery>,
   deadLetters: DeadLetterSink,
   options: CountingPortsOptions,
-): CountingPorts<LedgerKey, LedgerDelivery> {
+): CountingPorts<DedupKey, LedgerDelivery> {
   const known = (deliveries: readonly LedgerDelivery[]) => knownIn(options, deliveries);
   const keepBodies = (batches: readonly CarriedBatch[]) =>
     withRetries(options.storing, isRetryable, () => options.groups.put(batches));
   return {
     ...{ store, deadLetters, deliveryOf, known, keepBodies, group: groupDeliveries },
-    idOf: ({ dedupKey }) => keyText(dedupKey),
+    idOf: ({ dedupKey }) => recordTextOf(dedupKey),
   };
 }
 
@@ -50,7 +56,7 @@ function deliveryOf(
   const { increments } = reading;
   return reading.kind === 'chunk'
     ? {
-        dedupKey: chunkKey(reading.batchId, reading.index),
+        dedupKey: dedupKeyOf(reading.batchId, reading.index),
         increments,
         items: reading.items,
       }
@@ -62,15 +68,11 @@ async function knownIn(
   { client, ledgerTable, backoff }: CountingPortsOptions,
   deliveries: readonly LedgerDelivery[],
 ): Promise<ReadonlySet<LedgerDelivery>> {
-  const keys = new Map(deliveries.map(({ dedupKey }) => [keyText(dedupKey), keyItem(dedupKey)]));
-  const options = { client, table: ledgerTable, isConsistent: true, attributes: 'id, entry' };
-  const records = await batchGet({ ...options, width: parallelReads, backoff }, [...keys.values()]);
-  const found = new Set(
-    records.map((item) => keyText({ id: textOf(item, 'id'), entry: textOf(item, 'entry') })),
+  const rowOf = await readDedupRows(
+    { client, table: ledgerTable, isConsistent: true, width: parallelReads, backoff },
+    deliveries.map(({ dedupKey }) => dedupKey),
   );
-  return new Set(deliveries.filter(({ dedupKey }) => found.has(keyText(dedupKey))));
-}
-
-function keyText({ id, entry }: LedgerKey): string {
-  return `${id} ${entry}`;
+  const isKnown = ({ dedupKey }: LedgerDelivery) =>
+    dedupStateIn(rowOf(dedupKey), dedupKey) !== undefined;
+  return new Set(deliveries.filter(isKnown));
 }

@@ -4,7 +4,6 @@ import { inParallel } from '../../../util/in-parallel.ts';
 import {
   chunkKey,
   droppedBatchKey,
-  isDropped,
   keyItem,
   messageKey,
   numberOf,
@@ -12,7 +11,14 @@ import {
   type Item,
   type LedgerKey,
 } from '../ledger/ledger-table.ts';
-import { getRow, ifNew, rowPages } from '../ledger/items.ts';
+import {
+  dedupKeyOf,
+  dedupStateIn,
+  droppedRecord,
+  rowTextOf,
+  type DedupKey,
+} from '../ledger/dedup-records.ts';
+import { getRow, rowPages } from '../ledger/items.ts';
 import { transact, type TransactOptions } from '../ledger/transact.ts';
 import type { BodyGroups } from '../intake/body-groups.ts';
 import { keepBodies } from './keep-bodies.ts';
@@ -56,18 +62,11 @@ export async function dropDeadLetters(
 
 async function drop(options: DropOptions, deadLetter: StoredDeadLetter): Promise<DropOutcome> {
   const { ledgerTable: TableName, backoff } = options;
-  const key = dedupKeyOf(deadLetter);
-  const droppedAt = { N: String(backoff.now()) };
-  const attributes = { dropped_at: droppedAt, reason: { S: deadLetter.reason } };
+  const key = recordKeyOf(deadLetter);
+  const droppedAt = backoff.now();
   const outcome = await transact(options, () => [
-    {
-      Put: {
-        TableName,
-        Item: { ...keyItem(key), items: { N: '0' }, ...attributes },
-        ...ifNew,
-      },
-    },
-    { Put: { TableName, Item: rowOf(deadLetter, droppedAt) } },
+    droppedRecord(TableName, key, { droppedAt, reason: deadLetter.reason }),
+    { Put: { TableName, Item: rowOf(deadLetter, { N: String(droppedAt) }) } },
   ]);
   return outcome.kind === 'done' ? 'dropped' : await existingOutcome(options, key);
 }
@@ -75,14 +74,22 @@ async function drop(options: DropOptions, deadLetter: StoredDeadLetter): Promise
 /** The meaning of the dedup record that exists already. */
 async function existingOutcome(
   { client, ledgerTable }: DropOptions,
-  key: LedgerKey,
+  key: DedupKey,
 ): Promise<DropOutcome> {
-  const row = await getRow(client, ledgerTable, key);
-  return row !== undefined && isDropped(row) ? 'dropped' : 'counted';
+  const state = dedupStateIn(await getRow(client, ledgerTable, key), key);
+  return state === 'dropped' ? 'dropped' : 'counted';
 }
 
 /** The key of the dedup record under which the dead letter would be counted. */
-function dedupKeyOf({ id, content }: StoredDeadLetter): LedgerKey {
+function recordKeyOf(deadLetter: StoredDeadLetter): DedupKey {
+  const { content } = deadLetter;
+  return content.kind === 'chunk'
+    ? dedupKeyOf(content.batchId, content.index)
+    : contentKeyOf(deadLetter);
+}
+
+/** A key that names what the dead letter has: a chunk, a batch or a message. */
+function contentKeyOf({ id, content }: StoredDeadLetter): LedgerKey {
   switch (content.kind) {
     case 'chunk':
       return chunkKey(content.batchId, content.index);
@@ -105,12 +112,11 @@ export interface DroppedDeadLetter extends Omit<
 
 function rowOf(deadLetter: StoredDeadLetter, droppedAt: { N: string }): Item {
   const { id, content, reason, firstFailedAt, lastFailedAt, body } = deadLetter;
-  const key = dedupKeyOf(deadLetter);
   const time = (name: string, at: number | undefined) =>
     at === undefined ? {} : { [name]: { N: String(at) } };
   const text = Buffer.from(body).subarray(0, bodyBytesMax).toString();
   return {
-    ...keyItem({ id: droppedId, entry: `${key.id} ${key.entry}` }),
+    ...keyItem({ id: droppedId, entry: rowTextOf(contentKeyOf(deadLetter)) }),
     ...{ letter_id: { S: id }, kind: { S: content.kind }, reason: { S: reason } },
     ...time('first_failed_at', firstFailedAt),
     ...time('last_failed_at', lastFailedAt),

@@ -1,4 +1,4 @@
-import { carriedBatchId, readCarriedBatchId } from '../../../domain/batch-id.ts';
+import { readCarriedBatchId, type BatchId } from '../../../domain/batch-id.ts';
 import type { DayOf } from '../../../domain/day.ts';
 import { dayMs } from '../../../domain/timestamp.ts';
 import {
@@ -33,12 +33,8 @@ export function makesOneMessage(batch: Batch, identity: Identity, dayOf: DayOf):
 }
 
 /** The identity of a batch whose message carries its body: its id alone says when it was received. */
-export function carriedIdentity(
-  { batchId: id, receivedAt: now }: Identity,
-  items: number,
-): Identity {
-  const batchId = carriedBatchId(id, items);
-  const { receivedAt = now } = readCarriedBatchId(batchId) ?? {};
+export function carriedIdentity(batchId: BatchId): Identity {
+  const { receivedAt = NaN } = readCarriedBatchId(batchId) ?? {};
   return { batchId, receivedAt, itemsPerMessage: Number.POSITIVE_INFINITY };
 }
 

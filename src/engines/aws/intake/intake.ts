@@ -1,4 +1,4 @@
-import { rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
+import { rawKeyOf, type BatchId, type BatchIdMaker } from '../../../domain/batch-id.ts';
 import type { DayOf } from '../../../domain/day.ts';
 import { withoutItems } from '../../../pipeline/exclusions.ts';
 import { isRetryOf } from '../../../pipeline/idempotency.ts';
@@ -38,7 +38,7 @@ export interface AwsIntakeOptions {
   readonly leastKeepMs: () => Promise<number>;
   readonly admission: Pick<CounterAdmission, 'admit' | 'remember'>;
   readonly dayOf: DayOf;
-  readonly makeBatchId: (now: number) => BatchId;
+  readonly makeBatchId: BatchIdMaker;
   readonly now: () => number;
   /** Reports why a batch was not accepted, with its id if it had one already. */
   readonly onFailure: (error: unknown, batchId: BatchId | undefined) => void;
@@ -143,7 +143,8 @@ function freshRecord(options: AwsIntakeOptions, batch: Batch): KeyRecord {
   const identity = { batchId: makeBatchId(now), receivedAt: now, itemsPerMessage };
   const isCarried = options.carriesBodies && makesOneMessage(batch, identity, dayOf);
   const bodySha256 = batch.idempotency?.bodySha256 ?? new Uint8Array();
-  return { ...(isCarried ? carriedIdentity(identity, batch.accepted) : identity), bodySha256 };
+  const carried = () => carriedIdentity(makeBatchId(now, batch.accepted));
+  return { ...(isCarried ? carried() : identity), bodySha256 };
 }
 
 /**

@@ -6,6 +6,7 @@ import type { ChunkQueue, DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { BatchState, FinishedIntake, SweepPorts } from '../../../pipeline/sweep/ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
 import { batchGet } from '../ledger/items.ts';
+import { dedupKeyOf, dedupStateIn, readDedupRows, type DedupKey } from '../ledger/dedup-records.ts';
 import { DynamodbBatchRecords } from '../ledger/batch-records.ts';
 import { readProgress, type LedgerReaderOptions } from '../ledger/receipts.ts';
 import { dynamodbSweepProgress } from '../ledger/sweep-progress.ts';
@@ -13,8 +14,6 @@ import { inParallel } from '../../../util/in-parallel.ts';
 import {
   batchIdOf,
   batchKey,
-  chunkIndexOf,
-  chunkKey,
   keyItem,
   numberOf,
   textOf,
@@ -67,7 +66,8 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
     async intakes(batchIds) {
       // Another program may have stored one batch under two raw keys.
       const keys = [...new Set(batchIds)].map((batchId) => keyItem(batchKey(batchId)));
-      const rows = await readRecent(options, keys, 'id, chunks, replayed_at, queued_at');
+      const attributes = 'id, chunks, replayed_at, queued_at';
+      const rows = await batchGet({ ...recentReads(options), attributes }, keys);
       // The sweep reads the state of the batch itself and fails on an unreadable row there.
       const readable = rows.filter((row) => row['chunks']?.N !== undefined);
       return new Map(readable.map((row) => [batchIdOf(textOf(row, 'id')), intakeOf(row)]));
@@ -75,12 +75,10 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
     async counted(batches) {
       const few = [...batches].filter(([, { chunks }]) => chunks <= recordsReadMax);
       const many = [...batches].filter(([, { chunks }]) => chunks > recordsReadMax);
-      const records = await readRecent(options, few.flatMap(dedupKeysOf), 'id, entry');
-      const counted = new Map<BatchId, Set<number>>(few.map(([batchId]) => [batchId, new Set()]));
-      for (const record of records) {
-        const index = chunkIndexOf(textOf(record, 'entry'));
-        if (index !== undefined) counted.get(batchIdOf(textOf(record, 'id')))?.add(index);
-      }
+      const rowOf = await readDedupRows(recentReads(options), few.flatMap(dedupKeysOf));
+      const counted = new Map(
+        few.map((batch) => [batch[0], settledIn(rowOf, dedupKeysOf(batch))] as const),
+      );
       const states = await inParallel(width, many, async ([batchId]) => state(batchId));
       for (const [at, [batchId]] of many.entries()) {
         counted.set(batchId, new Set(states[at]?.counted));
@@ -143,13 +141,9 @@ class ByteLimiter {
   }
 }
 
-/** Reads rows eventually consistently, at half the price; the sweep reads missing ones again. */
-function readRecent(
-  { ledger: { client, ledgerTable: table }, backoff, width }: AwsSweepOptions,
-  keys: readonly Item[],
-  attributes: string,
-): Promise<Item[]> {
-  return batchGet({ client, table, isConsistent: false, attributes, width, backoff }, keys);
+/** Rows are read eventually consistently, at half the price; the sweep reads missing ones again. */
+function recentReads({ ledger: { client, ledgerTable: table }, backoff, width }: AwsSweepOptions) {
+  return { client, table, isConsistent: false, width, backoff };
 }
 
 async function stateOf(ledger: AwsSweepOptions['ledger'], batchId: BatchId): Promise<BatchState> {
@@ -168,6 +162,20 @@ function intakeOf(row: Item): FinishedIntake {
   };
 }
 
-function dedupKeysOf([batchId, { chunks }]: [BatchId, FinishedIntake]): Item[] {
-  return Array.from({ length: chunks }, (_, index) => keyItem(chunkKey(batchId, index)));
+/** By the index of their chunks. */
+function dedupKeysOf([batchId, { chunks }]: readonly [BatchId, FinishedIntake]): DedupKey[] {
+  return Array.from({ length: chunks }, (_, index) => dedupKeyOf(batchId, index));
+}
+
+/** The indexes of the chunks that are counted or dropped. */
+function settledIn(
+  rowOf: (key: DedupKey) => Item | undefined,
+  keys: readonly DedupKey[],
+): ReadonlySet<number> {
+  return new Set(
+    [...keys.keys()].filter((at) => {
+      const key = keys[at];
+      return key !== undefined && dedupStateIn(rowOf(key), key) !== undefined;
+    }),
+  );
 }

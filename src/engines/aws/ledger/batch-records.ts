@@ -9,10 +9,10 @@ import type { BatchIdentity } from '../../../pipeline/chunks/chunk.ts';
 import type { EarlierBatch } from '../../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { decodeOverLimitItems, encodeOverLimitItems } from './over-limit-items.ts';
+import { dedupKeyOf, dedupStateIn } from './dedup-records.ts';
 import { getRow, ifNew, putRow } from './items.ts';
 import {
   batchKey,
-  chunkKey,
   expiry,
   idempotencyKey,
   keyIdOf,
@@ -115,7 +115,8 @@ export class DynamodbBatchRecords {
   async isComplete(batchId: BatchId): Promise<boolean> {
     if ((await this.#get(batchKey(batchId))) !== undefined) return true;
     if (readCarriedBatchId(batchId) === undefined) return false;
-    return (await this.#get(chunkKey(batchId, 0))) !== undefined;
+    const key = dedupKeyOf(batchId, 0);
+    return dedupStateIn(await this.#get(key), key) !== undefined;
   }
 
   /** When the batch was received, until its row expires; milliseconds since 1970. */

@@ -99,7 +99,7 @@ async function* itemPages(
   } while (ExclusiveStartKey !== undefined);
 }
 
-interface BatchGetOptions {
+export interface BatchGetOptions {
   readonly client: Client;
   readonly table: string;
   /** Whether to see the latest writes, at twice the price. */

@@ -1,5 +1,6 @@
-import { isBatchId, type BatchId } from '../../../domain/batch-id.ts';
+import { isBatchId, readCarriedBatchId, type BatchId } from '../../../domain/batch-id.ts';
 import { toRanges } from '../../../domain/index-ranges.ts';
+import { batchesInBlock, dedupKeyOf, dedupStateIn } from './dedup-records.ts';
 import { decodeOverLimitItems } from './over-limit-items.ts';
 import { chunkIndexOf, isDropped, keyPrefix, type Item } from './ledger-table.ts';
 
@@ -51,8 +52,37 @@ interface RecordedCounter {
 const batchPrefix = 'batch:';
 const messagePrefix = 'message:';
 
+/** Reads an item, which may be of a kind that says nothing of what is counted. */
+export function ledgerRowsOf(item: Item): LedgerRow[] {
+  const batches = batchesInBlock(item);
+  if (batches !== undefined) {
+    return batches.map(({ batchId, isDropped }) =>
+      recordInBlock(batchId, isDropped ? 'dropped' : 'counted'),
+    );
+  }
+  const row = ledgerRowOf(item);
+  return row === undefined ? [] : [row];
+}
+
+/** What the ledger item of a chunk's dedup record says of the chunk; undefined if it has no record. */
+export function chunkRowOf(
+  item: Item | undefined,
+  { batchId, index }: ChunkId,
+): LedgerRow | undefined {
+  const key = dedupKeyOf(batchId, index);
+  if (key.number === undefined) return item && ledgerRowOf(item);
+  const state = dedupStateIn(item, key);
+  return state && recordInBlock(batchId, state);
+}
+
+function recordInBlock(batchId: BatchId, state: 'counted' | 'dropped'): LedgerRow {
+  if (state === 'dropped') return { kind: 'dropped_chunk', batchId, index: 0 };
+  const { items = NaN } = readCarriedBatchId(batchId) ?? {};
+  return { kind: 'dedup_record', batchId, index: 0, items };
+}
+
 /** Reads a row; undefined if it is of another kind. */
-export function ledgerRowOf(item: Item): LedgerRow | undefined {
+function ledgerRowOf(item: Item): LedgerRow | undefined {
   const id = item['id']?.S ?? '';
   const entry = item['entry']?.S ?? '';
   if (id.startsWith(messagePrefix)) {

@@ -12,6 +12,8 @@ import type { BatchId } from '../../../domain/batch-id.ts';
  *                       chunk:<index>    the dedup record: this chunk is counted; or, with
  *                                        dropped_at, never will be
  *                       dropped          nothing of this batch can be counted, nor will be
+ *     block:<block>     counted          a dedup block: the dedup records of up to 100 batches whose
+ *                                        messages carried their bodies (`dedup-records.ts`)
  *     key:<sha-256>     key              the caller's idempotency key, and its batch
  *     message:<id>      counted          this message of another program is counted; or, with
  *                                        dropped_at, never will be
@@ -39,6 +41,7 @@ export type Item = Record<string, AttributeValue>;
 const indexDigits = 6;
 const chunkPrefix = 'chunk:';
 const batchPrefix = 'batch:';
+const blockPrefix = 'block:';
 
 export function batchKey(batchId: BatchId): LedgerKey {
   return { id: batchPrefix + batchId, entry: 'batch' };
@@ -52,6 +55,16 @@ export function batchIdOf(id: string): BatchId {
 export function chunkKey(batchId: BatchId, index: number): LedgerKey {
   const digits = String(index).padStart(indexDigits, '0');
   return { id: batchPrefix + batchId, entry: chunkPrefix + digits };
+}
+
+/** The row of a dedup block. `block` is that of a `PlaceInBlock`. */
+export function blockKey(block: string): LedgerKey {
+  return { id: blockPrefix + block, entry: 'counted' };
+}
+
+/** The block in the partition key of its row; undefined for other rows. */
+export function blockOf(id: string): string | undefined {
+  return id.startsWith(blockPrefix) ? id.slice(blockPrefix.length) : undefined;
 }
 
 /**

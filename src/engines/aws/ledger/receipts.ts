@@ -12,7 +12,8 @@ import {
   textOf,
   type Item,
 } from './ledger-table.ts';
-import { rowPages } from './items.ts';
+import { dedupKeyOf, dedupStateIn } from './dedup-records.ts';
+import { getRow, rowPages } from './items.ts';
 
 export interface LedgerReaderOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
@@ -83,7 +84,7 @@ function carriedReceipt(
   };
 }
 
-/** Reads all rows of a batch. */
+/** Reads all rows of a batch, and its record in a dedup block. */
 export async function readProgress(
   { client, ledgerTable }: Pick<LedgerReaderOptions, 'client' | 'ledgerTable'>,
   batchId: BatchId,
@@ -101,6 +102,12 @@ export async function readProgress(
       else if (index !== undefined && isDropped(item)) dropped.add(index);
       else if (index !== undefined) countedItems.set(index, numberOf(item, 'items'));
     }
+  }
+  const key = dedupKeyOf(batchId, 0);
+  if (key.number !== undefined) {
+    const state = dedupStateIn(await getRow(client, ledgerTable, key), key);
+    if (state === 'dropped') dropped.add(0);
+    if (state === 'counted') countedItems.set(0, readCarriedBatchId(batchId)?.items ?? 0);
   }
   return { batch, countedItems, dropped, isDropped: isBatchDropped };
 }

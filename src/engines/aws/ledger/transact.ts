@@ -3,12 +3,14 @@ import { randomUUID } from 'node:crypto';
 import {
   TransactionCanceledException,
   TransactWriteItemsCommand,
+  type CancellationReason,
   type DynamoDBClient,
   type TransactWriteItem,
 } from '@aws-sdk/client-dynamodb';
 
 import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
 import { isRetryable, isRetryableCode } from '../errors.ts';
+import type { Item } from './ledger-table.ts';
 
 /** DynamoDB's limit of writes in one TransactWriteItems. */
 export const transactionWritesMax = 100;
@@ -21,8 +23,15 @@ export interface TransactOptions {
 
 type TransactionOutcome =
   | { readonly kind: 'done' }
-  /** Nothing was written; `places` are the indexes of the writes whose condition failed. */
-  | { readonly kind: 'refused'; readonly places: ReadonlySet<number>; readonly cause: unknown };
+  /**
+   * Nothing was written; `places` are the indexes of the writes whose condition failed, each with the
+   * row as it is if the write asked for it.
+   */
+  | {
+      readonly kind: 'refused';
+      readonly places: ReadonlyMap<number, Item | undefined>;
+      readonly cause: unknown;
+    };
 
 /**
  * Carries out all writes once, or none. An attempt with an unknown effect is sent again with its
@@ -40,29 +49,35 @@ export async function transact(
       await client.send(new TransactWriteItemsCommand(request));
       return { kind: 'done' };
     } catch (error) {
-      const codes = cancellationCodes(error);
-      const places = failedConditions(codes ?? []);
+      const reasons = cancellationReasons(error);
+      const places = failedConditions(reasons ?? []);
       if (places.size > 0) return { kind: 'refused', places, cause: error };
-      const isTransient = codes?.every(isTransientCode) ?? isRetryable(error);
+      const isTransient =
+        reasons?.every(({ Code = 'None' }) => isTransientCode(Code)) ?? isRetryable(error);
       if (!isTransient || !(await waitForRetry(backoff, attempts))) throw error;
-      if (codes !== undefined) request = requestOf(writesOf());
+      if (reasons !== undefined) request = requestOf(writesOf());
     }
   }
 }
 
-/** The code of each write of a cancelled transaction, `None` where it is not the cause. */
-function cancellationCodes(error: unknown): string[] | undefined {
+/** The reason of each write of a cancelled transaction, with the code `None` where it is not the cause. */
+function cancellationReasons(error: unknown): readonly CancellationReason[] | undefined {
   if (!(error instanceof TransactionCanceledException)) return undefined;
-  return (error.CancellationReasons ?? []).map(({ Code = 'None' }) => Code);
+  return error.CancellationReasons ?? [];
 }
 
 export function isTransientCode(code: string): boolean {
   return code === 'None' || isRetryableCode(code);
 }
 
-function failedConditions(codes: readonly string[]): ReadonlySet<number> {
-  const places = codes.flatMap((code, at) => (code === 'ConditionalCheckFailed' ? [at] : []));
-  return new Set(places);
+function failedConditions(
+  reasons: readonly CancellationReason[],
+): ReadonlyMap<number, Item | undefined> {
+  return new Map(
+    [...reasons.entries()]
+      .filter(([, { Code }]) => Code === 'ConditionalCheckFailed')
+      .map(([at, { Item }]) => [at, Item]),
+  );
 }
 
 function requestOf(TransactItems: TransactWriteItem[]) {

@@ -12,8 +12,9 @@ import { typeAndStateOf } from '../../../domain/counter.ts';
 import { isRetryable } from '../errors.ts';
 import { withRetries, type Backoff } from '../../../util/backoff.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
-import { batchKey, chunkKey, idempotencyKey, keyItem, type Item } from '../ledger/ledger-table.ts';
-import { ledgerRowOf, type ChunkId, type LedgerRow } from '../ledger/ledger-rows.ts';
+import { dedupKeyOf, dedupStateIn, readDedupRows, rowTextOf } from '../ledger/dedup-records.ts';
+import { batchKey, idempotencyKey, keyItem, type Item } from '../ledger/ledger-table.ts';
+import { chunkRowOf, ledgerRowsOf, type ChunkId, type LedgerRow } from '../ledger/ledger-rows.ts';
 import { batchGet, rowPages, scanPages } from '../ledger/items.ts';
 import { s3BodyGroups, type BodyGroups } from '../intake/body-groups.ts';
 import { s3RawStore, type S3RawStore } from '../intake/raw-store.ts';
@@ -92,7 +93,9 @@ export class AuditSource {
   async batchRows(batchId: BatchId): Promise<LedgerRow[]> {
     const { dynamodb, ledgerTable } = this.#options;
     const pages = await Array.fromAsync(rowPages(dynamodb, ledgerTable, batchKey(batchId).id));
-    return rowsOf(pages.flat());
+    const chunk = { batchId, index: 0 };
+    const isInBlock = dedupKeyOf(batchId, 0).number !== undefined;
+    return [...rowsOf(pages.flat()), ...(isInBlock ? await this.dedupRecordsOf([chunk]) : [])];
   }
 
   /** Every counter of the days from `from` to `to`, both included. */
@@ -118,30 +121,35 @@ export class AuditSource {
   }
 
   /** The existing dedup records of the chunks. */
-  dedupRecordsOf(chunks: readonly ChunkId[]): Promise<LedgerRow[]> {
-    return this.#rowsOf(chunks.map(({ batchId, index }) => keyItem(chunkKey(batchId, index))));
+  async dedupRecordsOf(chunks: readonly ChunkId[]): Promise<LedgerRow[]> {
+    const keys = chunks.map(({ batchId, index }) => dedupKeyOf(batchId, index));
+    const rowOf = await readDedupRows(this.#reads(), keys);
+    return chunks.flatMap((chunk) => {
+      const key = dedupKeyOf(chunk.batchId, chunk.index);
+      return chunkRowOf(rowOf(key), chunk) ?? [];
+    });
   }
 
   /** The existing rows of the idempotency keys. */
-  keyRowsOf(keyIds: readonly string[]): Promise<LedgerRow[]> {
-    return this.#rowsOf(keyIds.map((keyId) => keyItem(idempotencyKey(keyId))));
+  async keyRowsOf(keyIds: readonly string[]): Promise<LedgerRow[]> {
+    const keys = keyIds.map((keyId) => keyItem(idempotencyKey(keyId)));
+    return rowsOf(await batchGet(this.#reads(), keys));
   }
 
-  async #rowsOf(keys: readonly Item[]): Promise<LedgerRow[]> {
+  #reads() {
     const { dynamodb: client, ledgerTable: table, backoff } = this.#options;
-    const options = { client, table, isConsistent: true, width: 1, backoff };
-    return rowsOf(await batchGet(options, keys));
+    return { client, table, isConsistent: true, width: 1, backoff };
   }
 
   /** Reads a counter and the dedup records of some chunks at one moment. */
   async snapshot(key: CounterKey, chunks: readonly ChunkId[]): Promise<Snapshot> {
     const { dynamodb, countersTable, ledgerTable, backoff } = this.#options;
     const Counter = { date: { S: key.date }, type_state: { S: key.typeState } };
+    const keys = chunks.map(({ batchId, index }) => dedupKeyOf(batchId, index));
+    const rows = new Map(keys.map((dedupKey) => [rowTextOf(dedupKey), keyItem(dedupKey)]));
     const TransactItems = [
       { Get: { TableName: countersTable, Key: Counter } },
-      ...chunks.map(({ batchId, index }) => ({
-        Get: { TableName: ledgerTable, Key: keyItem(chunkKey(batchId, index)) },
-      })),
+      ...[...rows.values()].map((Key) => ({ Get: { TableName: ledgerTable, Key } })),
     ];
     // Another transaction may be writing one of the rows.
     const mayPass = (error: unknown) =>
@@ -149,16 +157,17 @@ export class AuditSource {
     const { Responses = [] } = await withRetries(backoff, mayPass, () =>
       dynamodb.send(new TransactGetItemsCommand({ TransactItems })),
     );
-    const [counter, ...records] = Responses.map(({ Item }) => Item);
+    const [counter, ...items] = Responses.map(({ Item }) => Item);
+    const found = new Map([...rows.keys()].map((name, at) => [name, items[at]]));
     return {
       counter: counter === undefined ? undefined : counterOf(counter),
-      recorded: records.map((item) => ledgerRowOf(item ?? {})?.kind === 'dedup_record'),
+      recorded: keys.map((each) => dedupStateIn(found.get(rowTextOf(each)), each) === 'counted'),
     };
   }
 }
 
 function rowsOf(items: readonly Item[]): LedgerRow[] {
-  return items.flatMap((item) => ledgerRowOf(item) ?? []);
+  return items.flatMap(ledgerRowsOf);
 }
 
 function counterOf(item: Record<string, AttributeValue>): StoredCounter {

@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient, TransactWriteItem } from '@aws-sdk/client-dynamodb';
 
 import { readRawKey } from '../../../domain/batch-id.ts';
 import { countEvents } from '../../../domain/batch.ts';
@@ -17,7 +17,6 @@ import {
   type CorrectionTables,
 } from '../counters/corrections.ts';
 import {
-  dedupRecord,
   dynamodbCounterStore,
   groupDeliveries,
   type LedgerDelivery,
@@ -25,8 +24,8 @@ import {
 import { FencedWrites } from '../ledger/fenced-writes.ts';
 import { removeStrayDedupRecords, restoreKeys } from './restore-ledger.ts';
 import { batchRow } from '../ledger/batch-records.ts';
-import { ifNew } from '../ledger/items.ts';
-import { chunkKey, droppedBatchKey, keyItem, type Item } from '../ledger/ledger-table.ts';
+import { anyRecord, dedupKeyOf, newRecords } from '../ledger/dedup-records.ts';
+import { droppedBatchKey, keyItem, type Item } from '../ledger/ledger-table.ts';
 import {
   batchesWithoutBody,
   batchRowIssues,
@@ -201,7 +200,7 @@ class Rebuild {
       `SELECT id, batch, chunk, items FROM chunks WHERE state = ${chunkStates.unrecorded} ORDER BY id`,
     );
     for (const { id, batch, chunk, items } of chunks) {
-      const outcome = await this.#putRow(this.#dedupRecord(batch, chunk, items), ifNew);
+      const outcome = await this.#write(this.#dedupRecord(newRecord, batch, chunk, items));
       if (outcome === 'refused') this.#addExcess(id);
     }
   }
@@ -216,9 +215,15 @@ class Rebuild {
     );
   }
 
-  #dedupRecord(batch: string, chunk: number, items: number): Item {
+  #dedupRecord(
+    writeOf: typeof anyRecord,
+    batch: string,
+    chunk: number,
+    items: number,
+  ): TransactWriteItem {
     const { backoff, store } = this.#options;
-    return dedupRecord(chunkKey(batch, chunk), items, backoff.now(), store.keepMs);
+    const record = { key: dedupKeyOf(batch, chunk), items };
+    return writeOf(store.ledgerTable, record, { now: backoff.now(), keepMs: store.keepMs });
   }
 
   async #correct(): Promise<{ corrected: number; steps: number }> {
@@ -275,7 +280,7 @@ class Rebuild {
       const deliveries = cut.chunks
         .filter(({ index }) => indexes.has(index))
         .map(({ index, events }): LedgerDelivery => ({
-          dedupKey: chunkKey(batch, index),
+          dedupKey: dedupKeyOf(batch, index),
           increments: countEvents(events),
           items: events.length,
         }));
@@ -299,14 +304,19 @@ class Rebuild {
        WHERE m.dropped = 0 AND m.items IS NOT c.items AND c.state = ${chunkStates.recorded}`,
     );
     for (const { batch, chunk, items } of records)
-      await this.#putRow(this.#dedupRecord(batch, chunk, items));
+      await this.#write(this.#dedupRecord(anyRecord, batch, chunk, items));
+  }
+
+  async #putRow(Item: Item): Promise<void> {
+    await this.#write({ Put: { TableName: this.#options.store.ledgerTable, Item } });
   }
 
   /** Writes a ledger row. `refused`: the condition does not hold. */
-  async #putRow(Item: Item, condition?: typeof ifNew): Promise<'done' | 'refused'> {
-    const { ledgerTable: TableName } = this.#options.store;
-    const outcome = await this.#writes.write([{ Put: { TableName, Item, ...condition } }]);
+  async #write(write: TransactWriteItem): Promise<'done' | 'refused'> {
+    const outcome = await this.#writes.write([write]);
     if (outcome === 'done') this.#ledgerRows++;
     return outcome;
   }
 }
+
+const newRecord: typeof anyRecord = (table, record, kept) => newRecords(table, [record], kept);

@@ -7,7 +7,8 @@ import { pagesOf } from '../../../util/pages-of.ts';
 import { strayDedupRecords, type StrayDedupRecord } from './audit-findings.ts';
 import { fencedWritesMax, type FencedWrites } from '../ledger/fenced-writes.ts';
 import type { KeyIssue } from './key-findings.ts';
-import { chunkKey, idempotencyKey, keyItem } from '../ledger/ledger-table.ts';
+import { dedupKeyOf, removedFromBlock } from '../ledger/dedup-records.ts';
+import { idempotencyKey, keyItem } from '../ledger/ledger-table.ts';
 import type { AuditDatabase } from './audit-database.ts';
 
 interface RestoreKeysOptions {
@@ -90,28 +91,36 @@ export async function removeStrayDedupRecords(
   { ledgerTable: TableName }: Pick<RestoreKeysOptions, 'ledgerTable'>,
 ): Promise<number> {
   const strays = database.all<StrayDedupRecord>(strayDedupRecords);
+  const isInBlock = ({ batch, chunk }: StrayDedupRecord) =>
+    dedupKeyOf(batch, chunk).number !== undefined;
+  const pages = [
+    ...pagesOf(
+      strays.filter((stray) => !isInBlock(stray)),
+      fencedWritesMax,
+    ),
+    // Some may share a row, which a transaction can write only once.
+    ...pagesOf(strays.filter(isInBlock), 1),
+  ];
   let removed = 0;
-  for (const page of pagesOf(strays, fencedWritesMax)) {
-    removed += await writes.writeEach(
-      page.map((stray) => ({ Delete: { TableName, ...removal(stray) } })),
-    );
+  for (const page of pages) {
+    removed += await writes.writeEach(page.map((stray) => removal(TableName, stray)));
   }
   return removed;
 }
 
-function removal({
-  batch,
-  chunk,
-  items,
-}: StrayDedupRecord): Omit<NonNullable<TransactWriteItem['Delete']>, 'TableName'> {
+function removal(TableName: string, { batch, chunk, items }: StrayDedupRecord): TransactWriteItem {
+  const key = dedupKeyOf(batch, chunk);
+  if (key.number !== undefined) return removedFromBlock(TableName, key, key.number);
   const isUnchanged =
     items === null
       ? 'attribute_exists(id) AND NOT attribute_type(#items, :seen)'
       : '#items = :seen';
   return {
-    Key: keyItem(chunkKey(batch, chunk)),
-    ConditionExpression: `${isUnchanged} AND attribute_not_exists(dropped_at)`,
-    ExpressionAttributeNames: { '#items': 'items' },
-    ExpressionAttributeValues: { ':seen': items === null ? { S: 'N' } : { N: String(items) } },
+    Delete: {
+      ...{ TableName, Key: keyItem(key) },
+      ConditionExpression: `${isUnchanged} AND attribute_not_exists(dropped_at)`,
+      ExpressionAttributeNames: { '#items': 'items' },
+      ExpressionAttributeValues: { ':seen': items === null ? { S: 'N' } : { N: String(items) } },
+    },
   };
 }

@@ -2,6 +2,7 @@ import {
   formatBatchId,
   positionOfBatchId,
   rawKeyOf,
+  timeOfBatchId,
   type BatchId,
 } from '../../../domain/batch-id.ts';
 import type { LogPosition, LogRecord } from './frame.ts';
@@ -38,4 +39,18 @@ export function findRecord(
   const place = positionOfReplayed(batchId);
   const replayed = place === undefined ? undefined : recordAt(place);
   return isOurs(replayed) ? replayed : undefined;
+}
+
+/**
+ * The position at which a log assigned the id; undefined for an id of another kind. Some ids of the AWS
+ * engine have the time of receipt in its place.
+ */
+export function assignedPosition({
+  batchId,
+  receivedAt,
+}: {
+  readonly batchId: BatchId;
+  readonly receivedAt: number;
+}): LogPosition | undefined {
+  return timeOfBatchId(batchId) === receivedAt ? undefined : positionOfBatchId(batchId);
 }

@@ -2,24 +2,30 @@ import { randomInt } from 'node:crypto';
 
 import { BatchScanner } from '../../../domain/fast/batch-scanner.ts';
 import { CounterTable } from '../../../domain/fast/counter-table.ts';
+import { scanMemory } from '../../../domain/fast/scan-memory.ts';
 import type { Increments } from '../../../domain/counter.ts';
 import { dayRule, utcDayRule, type DayOf } from '../../../domain/day.ts';
 import { recount } from '../../../pipeline/recount.ts';
 import type { LogRecord } from '../log/frame.ts';
+import { scanKernel } from './scan-kernel.ts';
 
 /** Counters in memory at which increments should be taken; a single batch may exceed it. */
 const heldCountersMax = 20_000;
 /** Well above `heldCountersMax`, since a batch that is read just below it must still fit. */
-const tableLimits = { countersMax: 524_288, keyBytesMax: 32 * 1024 * 1024 };
+export const tableLimits = { countersMax: 524_288, keyBytesMax: 32 * 1024 * 1024 };
 
 /** Counts records, those with bodies of the common shape without building objects. */
 export class RecordCounter {
-  readonly table = new CounterTable(tableLimits, randomInt(2 ** 32));
+  readonly table: CounterTable;
   readonly scanner: BatchScanner;
   readonly #dayOf: DayOf;
 
-  /** @param dayZone the day rule of the log. */
-  constructor(dayZone: string) {
+  /**
+   * @param dayZone the day rule of the log.
+   * @param memory that of bodies which another thread puts there.
+   */
+  constructor(dayZone: string, memory = scanMemory(tableLimits)) {
+    this.table = new CounterTable(memory, randomInt(2 ** 32), scanKernel());
     this.scanner = new BatchScanner(this.table, utcDayRule(dayZone));
     this.#dayOf = dayRule(dayZone);
   }

@@ -1,4 +1,4 @@
-import { formatBatchId, positionOfBatchId, type BatchId } from '../../../domain/batch-id.ts';
+import { formatBatchId, type BatchId } from '../../../domain/batch-id.ts';
 import { isRetryOf } from '../../../pipeline/idempotency.ts';
 import {
   Unavailable,
@@ -13,7 +13,7 @@ import {
 } from '../../../pipeline/ports.ts';
 import type { CounterAdmission, NewCounters } from './counter-admission.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
-import { findRecord } from '../log/record-identity.ts';
+import { assignedPosition, findRecord } from '../log/record-identity.ts';
 import type { SegmentedLog, Staged } from '../log/segmented-log.ts';
 import type { KeyedBatch, LogDelivery, ReplayedRecord } from '../store/counter-store.ts';
 
@@ -149,7 +149,7 @@ export class LogIntake implements Intake, ReplayIntake {
     const isRemoved = this.#positionOfReplayed(origin.batchId) !== undefined;
     if (isRemoved || this.#findRecord(origin.batchId) !== undefined)
       return this.#compareWithStored(batch);
-    const place = positionOfBatchId(origin.batchId) ?? Number.POSITIVE_INFINITY;
+    const place = assignedPosition(origin) ?? Number.POSITIVE_INFINITY;
     const isOfAnotherLog = origin.logId !== undefined && origin.logId !== log.logId.toString('hex');
     if (place >= log.begin || isOfAnotherLog) return undefined;
     return { kind: 'undecidable', detail: removedDetail };

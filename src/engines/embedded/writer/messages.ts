@@ -37,6 +37,8 @@ export interface Progress {
 export interface Opened {
   readonly tornBytes: number;
   readonly dayZone: string;
+  /** What scans bodies; TypeScript if the kernel is not built or not supported. */
+  readonly scanner: 'webassembly' | 'typescript';
 }
 
 export type FromWriter =

@@ -1,5 +1,6 @@
 import type { BatchScanner, ScannedBatch } from '../../../domain/fast/batch-scanner.ts';
 import type { CounterTable } from '../../../domain/fast/counter-table.ts';
+import type { ScanMemory } from '../../../domain/fast/scan-memory.ts';
 import type { Counter } from '../../../domain/day-bound.ts';
 import { noRecordAt } from '../log/recovery.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
@@ -14,6 +15,7 @@ import type {
   ReplayedRecord,
   SqliteCounterStore,
 } from '../store/counter-store.ts';
+import type { Opened } from './messages.ts';
 import { isSqliteBusy } from '../../../util/sqlite.ts';
 
 interface LogProcessorOptions {
@@ -21,6 +23,8 @@ interface LogProcessorOptions {
   readonly reader: LogReader;
   /** The day rule of the log. */
   readonly dayZone: string;
+  /** The memory of the ring, whose bodies are then scanned where they are. */
+  readonly scanMemory?: ScanMemory | undefined;
   /** The end of the log's last durable record. */
   readonly durableEnd: () => LogPosition;
   /** Called after each transaction, with the new position and the number of items counted. */
@@ -73,7 +77,7 @@ export class LogProcessor {
 
   constructor(options: LogProcessorOptions) {
     this.#options = options;
-    this.#records = new RecordCounter(options.dayZone);
+    this.#records = new RecordCounter(options.dayZone, options.scanMemory);
     this.#counters = this.#records.table;
     this.#scanner = this.#records.scanner;
   }
@@ -82,6 +86,10 @@ export class LogProcessor {
   get isFull(): boolean {
     const { keys, replayed } = this.#held ?? { keys: [], replayed: [] };
     return this.#records.isFull || keys.length + replayed.length >= heldKeysMax;
+  }
+
+  get scanner(): Opened['scanner'] {
+    return this.#counters.kernel.isCompiled ? 'webassembly' : 'typescript';
   }
 
   /** Scans a body of the common shape; undefined for others. */

@@ -1,4 +1,6 @@
+import { scanMemory, type ScanMemory } from '../../../domain/fast/scan-memory.ts';
 import { copyBytes } from '../log/copy-bytes.ts';
+import { tableLimits } from '../store/record-counter.ts';
 import type { Borrowed, IngestOutcome, Submission } from '../../../pipeline/ports.ts';
 
 /*
@@ -22,7 +24,7 @@ const isWaiting = 1;
 const isAsleep = 2;
 
 /**
- * Words of a slot: the offset of the body, its length, the length of the details before it, and their
+ * Words of a slot: the address of the body, its length, the length of the details before it, and their
  * kind: all fields of a submission but the body, or only the caller.
  */
 const slotWords = 4;
@@ -40,7 +42,8 @@ export interface RingMemory {
   readonly control: SharedArrayBuffer;
   readonly slots: SharedArrayBuffer;
   readonly outcomes: SharedArrayBuffer;
-  readonly bodies: SharedArrayBuffer;
+  /** The memory of the writer's scanner, which reads bodies where they are. */
+  readonly bodies: ScanMemory;
 }
 
 /** Creates the memory of a ring. Bodies of up to half of `bodyBytes` always fit into an empty ring. */
@@ -49,7 +52,7 @@ export function ringMemory(bodyBytes: number): RingMemory {
     control: new SharedArrayBuffer(controlWords * 4),
     slots: new SharedArrayBuffer(ringSlots * slotWords * 4),
     outcomes: new SharedArrayBuffer(ringSlots * outcomeBytes),
-    bodies: new SharedArrayBuffer(bodyBytes),
+    bodies: scanMemory(tableLimits, bodyBytes),
   };
 }
 
@@ -62,6 +65,8 @@ export class RingProducer {
   readonly #slots: Int32Array;
   readonly #outcomes: Buffer;
   readonly #bodies: Buffer;
+  /** The address of the bodies in their memory. */
+  readonly #bodiesAt: number;
   /** Numbers of submissions put and released so far; modulo `ringSlots`, they are slots. */
   #put = 0;
   #released = 0;
@@ -73,7 +78,9 @@ export class RingProducer {
     this.#control = new Int32Array(memory.control);
     this.#slots = new Int32Array(memory.slots);
     this.#outcomes = Buffer.from(memory.outcomes);
-    this.#bodies = Buffer.from(memory.bodies);
+    const { bodies } = memory;
+    this.#bodiesAt = bodies.bodiesAt;
+    this.#bodies = Buffer.from(bodies.memory.buffer, bodies.bodiesAt, bodies.bodyBytes);
   }
 
   /** Number of submissions put and not released. */
@@ -103,7 +110,7 @@ export class RingProducer {
     this.#bodies.set(details, at);
     copyBytes(body, this.#bodies, at + details.length);
     const slot = (this.#put & slotMask) * slotWords;
-    this.#slots[slot] = at + details.length;
+    this.#slots[slot] = this.#bodiesAt + at + details.length;
     this.#slots[slot + 1] = body.length;
     this.#slots[slot + 2] = details.length;
     this.#slots[slot + 3] = isPlain ? callerOnly : allDetails;
@@ -139,7 +146,8 @@ export class RingProducer {
       return;
     }
     const oldest = (through & slotMask) * slotWords;
-    this.#tail = (this.#slots[oldest] ?? 0) - (this.#slots[oldest + 2] ?? 0);
+    const oldestAt = (this.#slots[oldest] ?? 0) - (this.#slots[oldest + 2] ?? 0);
+    this.#tail = oldestAt - this.#bodiesAt;
   }
 
   /** The offset at which `bytes` fit contiguously. */
@@ -163,6 +171,7 @@ export interface Acceptance {
 
 /** The writer's side. */
 export class RingConsumer {
+  /** The memory of the bodies: an index is an address. */
   readonly bytes: Uint8Array;
   readonly #control: Int32Array;
   readonly #slots: Int32Array;
@@ -173,7 +182,7 @@ export class RingConsumer {
     this.#control = new Int32Array(memory.control);
     this.#slots = new Int32Array(memory.slots);
     this.#outcomes = Buffer.from(memory.outcomes);
-    this.bytes = new Uint8Array(memory.bodies);
+    this.bytes = new Uint8Array(memory.bodies.memory.buffer);
   }
 
   /** The number of the next submission to take. */
@@ -204,7 +213,7 @@ export class RingConsumer {
     return false;
   }
 
-  /** The offset of a submission's body in `bytes`. */
+  /** The address of a submission's body. */
   bodyAt(number: number): number {
     return this.#slots[(number & slotMask) * slotWords] ?? 0;
   }

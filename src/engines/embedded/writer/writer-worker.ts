@@ -19,8 +19,8 @@ const positions = archive && new ArchivePositions(archive);
 const writer = open();
 if (writer !== undefined) {
   consume(writer, new RingConsumer(ring));
-  const { tornBytes, dayZone } = writer;
-  send({ kind: 'ready', progress: progressOf(writer), tornBytes, dayZone });
+  const { tornBytes, dayZone, scanner } = writer;
+  send({ kind: 'ready', progress: progressOf(writer), tornBytes, dayZone, scanner });
 }
 
 function open(): Writer | undefined {
@@ -35,6 +35,7 @@ function open(): Writer | undefined {
       events,
       meteredPlatform(thisMachine, writerMeters(meters)),
       positions,
+      ring.bodies,
     );
   } catch (error) {
     sendFailure(error);

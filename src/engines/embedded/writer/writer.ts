@@ -1,4 +1,5 @@
 import { dayRule } from '../../../domain/day.ts';
+import type { ScanMemory } from '../../../domain/fast/scan-memory.ts';
 import { ingest, type IngestRules } from '../../../pipeline/ingest.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../../pipeline/ports.ts';
 import { replay } from '../../../pipeline/replay.ts';
@@ -15,7 +16,7 @@ import { readLogIdentity } from '../log/segment.ts';
 import { LogProcessor, type CountingState, type ScannedCounter } from './processor.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { Maintenance } from './maintenance.ts';
-import type { Progress } from './messages.ts';
+import type { Opened, Progress } from './messages.ts';
 import { thisMachine, type Platform } from './platform.ts';
 import { openLog } from './open-log.ts';
 import type { SegmentedLog } from '../log/segmented-log.ts';
@@ -67,17 +68,21 @@ export class Writer {
   #isCountDue = false;
   #hasFailed = false;
 
-  /** @throws an Error whose message says what is wrong and what to do. */
+  /**
+   * @param scanMemory has the bodies of `stagePlain`.
+   * @throws an Error whose message says what is wrong and what to do.
+   */
   static open(
     options: EmbeddedOptions,
     events: WriterEvents,
     platform = thisMachine,
     archive?: Pick<ArchivePositions, 'releasedEnd'>,
+    scanMemory?: ScanMemory,
   ): Writer {
     const paths = dataPaths(options.dataDir);
     const lock = platform.lockDirectory(paths);
     try {
-      return new Writer(options, events, platform, lock, archive);
+      return new Writer(options, events, platform, lock, archive, scanMemory);
     } catch (error) {
       lock.release();
       throw new Error(describeFailure(error, paths), { cause: error });
@@ -90,6 +95,7 @@ export class Writer {
     platform: Platform,
     lock: DirectoryLock,
     archive: Pick<ArchivePositions, 'releasedEnd'> | undefined,
+    scanMemory: ScanMemory | undefined,
   ) {
     this.#options = options;
     this.#events = events;
@@ -134,6 +140,7 @@ export class Writer {
       store: this.#store,
       reader: this.#reader,
       dayZone,
+      scanMemory,
       durableEnd: () => log.durableEnd,
       onCounted: (through, items) => {
         this.#backlog.removeCounted(through, items);
@@ -177,6 +184,10 @@ export class Writer {
   /** The day rule of the store. */
   get dayZone(): string {
     return this.#log.dayZone;
+  }
+
+  get scanner(): Opened['scanner'] {
+    return this.#processor.scanner;
   }
 
   get tornBytes(): number {

@@ -1,5 +1,5 @@
 import type { LedgerDelivery } from '../../../engines/aws/counters/counter-store.ts';
-import type { LedgerKey } from '../../../engines/aws/ledger/ledger-table.ts';
+import type { DedupKey } from '../../../engines/aws/ledger/dedup-records.ts';
 import type { CountingPorts } from '../../../pipeline/counting/count-messages.ts';
 import { readDeadLetterContent } from '../../../pipeline/chunks/letter-content.ts';
 import type { DeadLetter, DeadLetterSink } from '../../../pipeline/ports.ts';
@@ -7,7 +7,7 @@ import type { SweepResult } from '../../../pipeline/sweep/ports.ts';
 import { errorDetails } from '../clients.ts';
 import type { Telemetry } from './telemetry.ts';
 
-type Ports = CountingPorts<LedgerKey, LedgerDelivery>;
+type Ports = CountingPorts<DedupKey, LedgerDelivery>;
 
 /** The ports with metrics of counted and repeated chunks. */
 export function observedPorts(ports: Ports, { count, log }: Telemetry): Ports {
