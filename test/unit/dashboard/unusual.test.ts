@@ -114,6 +114,19 @@ describe('a change that lasts', () => {
     ]);
   });
 
+  it('of one state is said if all events are usual', () => {
+    const only =
+      (name: string): Planted =>
+      (day, _, state) =>
+        state === name && day >= '2026-11-16' ? 0 : 1;
+    expect(saidOf({ seed: 77, planted: only('shipped') })).toEqual([
+      expect.stringContaining(`Events “shipped”: 0 a day ${since('2026-11-16')}, usually `),
+    ]);
+    // A third of all events has gone, which says as much.
+    const [said] = saidOf({ seed: 77, planted: only('received') });
+    expect(said).toBe(`Events: 383 a day ${since('2026-11-16')}, usually 605`);
+  });
+
   it('of no more failures is said, too', () => {
     expect(saidOf({ seed: 77, planted: erasures(0, '2026-11-16') })).toEqual([
       `“erasure failed”: 0% of all events ${since('2026-11-16')}, usually 0.8%`,
@@ -201,7 +214,19 @@ describe('a day in words', () => {
       /^[78]\d\d events, usually [78]\d\d; failures of any kind \d\.\d%, usually 1\.\d%$/,
     );
     expect(textOf(today, false)).toContain('on a whole day');
+    expect(textOf('2026-11-29', true)).toMatch(/^\d\d events, usually \d\d; failures of any kind/);
     expect(textOf('2026-01-01', true)).toBeUndefined();
+  });
+
+  it('is compared with the weeks before a change that lasts', () => {
+    const rows = rowsOf({ seed: 77, planted: volume(2, '2026-10-12') });
+    const summary = summaryOf(
+      historyOf(windowOf(thirtyDays, today), rows, () => false),
+      '2026-11-27',
+    );
+    expect(summary?.events.value).toBeGreaterThan(1400);
+    expect(summary?.events.usual).toBeGreaterThan(750);
+    expect(summary?.events.usual).toBeLessThan(850);
   });
 
   it('is the latest that is over, and today if it is shown', () => {

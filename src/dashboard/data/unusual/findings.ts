@@ -99,8 +99,11 @@ function shownOf({ range, isOngoing }: Finding, today: Day): Range {
   return isOngoing ? { from: range.from, to: today } : range;
 }
 
+/** The most surprising first; events of one state after those of all states and of types. */
 function sorted(leads: readonly Lead[]): Lead[] {
-  return leads.toSorted((a, b) => b.run.score - a.run.score);
+  const isOfState = ({ series: { measure, state } }: Lead) =>
+    Number(measure === 'events' && state !== undefined);
+  return leads.toSorted((a, b) => isOfState(a) - isOfState(b) || b.run.score - a.run.score);
 }
 
 /** Today so far: failure rates, and counts that are already above those of a whole day. */

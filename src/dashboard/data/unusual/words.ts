@@ -3,7 +3,7 @@ import { addDays, countDays, type Day, type Range } from '../calendar/days.ts';
 import { rateText, shortName, wholeText } from '../format.ts';
 import { expectedOf, type Sample } from './chance.ts';
 import type { Finding, NamedType } from './findings.ts';
-import type { History } from './history.ts';
+import { week, type History } from './history.ts';
 import { judgeNumbers } from './runs.ts';
 import { limitOf, numbersOf, type Measure } from './series.ts';
 
@@ -94,7 +94,7 @@ export function summaryOf(history: History, day: Day): DaySummary | undefined {
   const [count, failed] = [all.events[at] ?? 0, all.failed[at] ?? 0];
   const usualOf = (measure: Measure) => {
     const sample = sampleOf(history, measure, at);
-    return sample && expectedOf(sample) / (measure === 'events' ? 1 : sample.size);
+    return sample && expectedOf(sample) / sample.size;
   };
   return {
     day,
@@ -107,8 +107,11 @@ function sampleOf(history: History, measure: Measure, day: number): Sample | und
   const subject = { measure, type: undefined, state: undefined };
   const numbers = numbersOf(history, subject);
   const span = { first: history.first, last: day };
-  const { comparer } = judgeNumbers(numbers, span, history.first, limitOf(subject, day));
-  return comparer.sampleOf({ first: day, last: day });
+  const { comparer, runs } = judgeNumbers(numbers, span, history.first, limitOf(subject, day));
+  // An unusual day, and the day after a run, are compared with the weeks before the run.
+  const run = runs.find(({ first, last }) => first <= day && day <= last + 1);
+  const at = run === undefined ? day : run.first + ((day - run.first) % week);
+  return comparer.sampleOf({ first: at, last: at });
 }
 
 /** `548 events, usually 530; failures of any kind 2.2%, usually 1.5%`. */
