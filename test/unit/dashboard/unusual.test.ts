@@ -155,9 +155,11 @@ describe('single days', () => {
     ]);
   });
 
-  it('do not make the same weekday of later weeks unusual', () => {
-    const planted = volume(0, '2026-10-29', '2026-10-29');
-    expect(saidOf({ seed: 77, planted })).toEqual([]);
+  it('are not among the usual ones of later weeks', () => {
+    const rows = rowsOf({ seed: 77, planted: volume(4, '2026-11-19', '2026-11-19') });
+    const history = historyOf(windowOf(thirtyDays, today), rows, () => false);
+    // With the 3,200 of that Thursday, the mean would be 1,100.
+    expect(summaryOf(history, '2026-11-26')?.events.usual).toBeLessThan(850);
   });
 
   it('include today, if its failures or its events are already more than usual', () => {
