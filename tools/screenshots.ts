@@ -169,7 +169,7 @@ try {
   const browser = await chromium.launch(launchOptions());
   if (values.all === undefined) {
     const file = (name: string) => join(images, `dashboard-${name}.png`);
-    const tall = { viewport: { width: 1440, height: 1470 } };
+    const tall = { viewport: { width: 1440, height: 1500 } };
     await take(browser, { url, file: file('light'), waitFor: '.rows', options: tall });
     const dark = { ...tall, colorScheme: 'dark' } as const;
     await take(browser, {

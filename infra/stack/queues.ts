@@ -1,4 +1,4 @@
-import { Duration } from 'aws-cdk-lib';
+import { Duration, RemovalPolicy } from 'aws-cdk-lib';
 import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
 
@@ -27,9 +27,12 @@ const common = {
 };
 
 export function addQueues(scope: Construct, settings: PipelineSettings): Queues {
-  const deadLetterQueue = new Queue(scope, 'DeadLetterQueue', common);
+  // Until they are counted, small bodies are in the queue alone: it remains where the bucket does.
+  const isRetained = settings.smallBodies === 'queue' && settings.removalPolicy === 'retain';
+  const kept = { ...common, ...(isRetained && { removalPolicy: RemovalPolicy.RETAIN }) };
+  const deadLetterQueue = new Queue(scope, 'DeadLetterQueue', kept);
   const queue = new Queue(scope, 'Queue', {
-    ...common,
+    ...kept,
     // AWS recommends six times the function's timeout plus the batching window, so that a message does
     // not become visible again while it is being counted.
     visibilityTimeout: Duration.seconds(

@@ -298,6 +298,20 @@ describe.each([together, ...apart])('each setting does what it says', (...names)
   });
 });
 
+test.each([
+  ['queue', ['DeadLetterQueue', 'Queue']],
+  ['object', []],
+] as const)(
+  'a stack with small bodies in the form %s leaves these queues: %j',
+  (smallBodies, left) => {
+    const queues = new Synthesized({ smallBodies }).all('AWS::SQS::Queue');
+    const kept = Object.entries(queues).filter(
+      ([, { DeletionPolicy }]) => DeletionPolicy === 'Retain',
+    );
+    expect(kept.map(([id]) => id.replace(/[0-9A-F]{8}$/, '')).sort()).toEqual(left);
+  },
+);
+
 test('the bucket has no transitions if no body is to move', () => {
   const stack = new Synthesized({ rawInfrequentAccessDays: 'never', rawGlacierDays: 'never' });
   expect(rawRule(stack)).not.toHaveProperty('Transitions');

@@ -56,5 +56,7 @@ export async function expectAccessible(page: Page): Promise<void> {
 
 /** How much wider the page is than the screen, in pixels. */
 export function overflowOf(page: Page): Promise<number> {
-  return page.evaluate('document.documentElement.scrollWidth - innerWidth');
+  return page.evaluate(
+    'document.documentElement.scrollWidth - document.documentElement.clientWidth',
+  );
 }

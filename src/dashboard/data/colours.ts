@@ -6,7 +6,7 @@
  * Distinguishable with any colour vision, on light and on dark: after Okabe and Ito, "Color Universal
  * Design". One for each named series.
  */
-const palette = [
+const passing = [
   'light-dark(#7a8f3c, #a3b865)',
   'light-dark(#2a9d8f, #4cc0b0)',
   'light-dark(#e0a100, #f0bf45)',
@@ -22,11 +22,26 @@ const failures = [
   'light-dark(#8f2136, #b8434f)',
   'light-dark(#f0938c, #ffb3ab)',
 ] as const;
+/** Of types, where all that is shown are failures. */
+const typesOfFailures = [
+  'light-dark(#d1495b, #f0707f)',
+  'light-dark(#7d1128, #a53245)',
+  'light-dark(#f3a9a3, #ffc4be)',
+  'light-dark(#b52f62, #e05c8c)',
+  'light-dark(#e8743b, #f2935f)',
+  'light-dark(#5b1a2b, #83283c)',
+  'light-dark(#f7c8c4, #d9a49f)',
+  'light-dark(#a0522d, #c9764f)',
+] as const;
 const otherFailures = 'light-dark(#dbb0b4, #84505a)';
 const others = 'light-dark(#a9b0bd, #6b7384)';
 
-/** A colour for each series: a red for failures, for others that of the hash of its name or the next free one. */
-export function seriesColours(series: readonly Named[]): string[] {
+/**
+ * A colour for each series: a red for failures, for others that of the hash of its name or the next free one.
+ * `areTypesOfFailures`: whether all that is shown are failures.
+ */
+export function seriesColours(series: readonly Named[], areTypesOfFailures = false): string[] {
+  const palette = areTypesOfFailures ? typesOfFailures : passing;
   const colours = new Map<string, string>();
   const reds = failures.values();
   const taken = new Set<number>();
@@ -44,7 +59,7 @@ export function seriesColours(series: readonly Named[]): string[] {
     taken.add(index);
     colours.set(name, palette[index] ?? palette[0]);
   }
-  const rest = ({ isFailing }: Named) => (isFailing ? otherFailures : others);
+  const rest = ({ isFailing }: Named) => (isFailing || areTypesOfFailures ? otherFailures : others);
   return series.map((one) => colours.get(one.name ?? '') ?? rest(one));
 }
 

@@ -1,5 +1,5 @@
 import { addDays, countDays, daysOf, weekdayOf, type Day, type Range } from './calendar/days.ts';
-import { previousRange } from './calendar/periods.ts';
+import { previousRange, type PresetName } from './calendar/periods.ts';
 
 /** Two ranges of as many days that are over. */
 export interface Compared {
@@ -13,8 +13,12 @@ export interface Compared {
  * The days of a range that are over, and the days that they are compared with; undefined if none is
  * over. The first day of both is that of the whole range, so that a week's weekdays meet the same.
  */
-export function comparedRanges(range: Range, today: Day): Compared | undefined {
-  const before = previousRange(range, today);
+export function comparedRanges(
+  range: Range,
+  today: Day,
+  preset?: PresetName,
+): Compared | undefined {
+  const before = previousRange(range, today, preset);
   const yesterday = addDays(today, -1);
   const isCut = range.to > yesterday;
   const now = isCut ? { from: range.from, to: yesterday } : range;
@@ -27,8 +31,7 @@ export function comparedRanges(range: Range, today: Day): Compared | undefined {
 /** How the numbers of a range relate to those before it. */
 export type Comparison =
   | { readonly kind: 'none'; readonly reason: 'not over' | 'no earlier days' }
-  /** The earlier days are not all within the data, which begin on this day. */
-  | { readonly kind: 'no data'; readonly firstDay: Day }
+  | ({ readonly kind: 'no data' } & DataStart)
   | {
       readonly kind: 'known';
       readonly now: Range;
@@ -52,20 +55,74 @@ export interface Totals {
   readonly whole: number;
 }
 
-/** `dataFrom`: the first day of the data as far as is known; undefined: before the earlier days. */
+/** `start`: undefined if the data reach back further than is known. */
 export function compare(
   { now: days, before: range, isCut }: Compared,
   now: Totals,
   before: Totals,
-  dataFrom: Day | undefined,
+  start: DataStart | undefined,
 ): Comparison {
-  if (dataFrom !== undefined && dataFrom > range.from)
-    return { kind: 'no data', firstDay: dataFrom };
+  if (start !== undefined && start.firstDay > range.from) return { kind: 'no data', ...start };
   const change = (name: keyof Totals): Change => ({ now: now[name], before: before[name] });
   return {
     ...{ kind: 'known', now: days, before: range, isCut },
     ...{ events: change('events'), failed: change('failed'), whole: change('whole') },
   };
+}
+
+/** Where the data begin. */
+export interface DataStart {
+  readonly firstDay: Day;
+  /** Whether there are events before it: single ones, or those of another time. */
+  readonly hasOlder: boolean;
+}
+
+/** A line may rest for as many days, as in a summer: its data do not begin anew after it. */
+export const restDaysMax = 28;
+/** Days with a smaller part of the usual number of events are those of wrong clocks. */
+const strayShare = 0.02;
+
+/**
+ * Where regular data begin: after the last rest that is too long, on the first day whose week has events on
+ * at least half as many days as usual. A few events with wrong clocks do not count.
+ * @param daily the counts of days, in the order of the days
+ */
+export function dataStart(
+  daily: readonly { readonly date: Day; readonly count: number }[],
+): DataStart | undefined {
+  const usual = medianOf(daily.map(({ count }) => count));
+  const days = daily.flatMap(({ date, count }) => (count < usual * strayShare ? [] : [date]));
+  const afterRest = days.findLastIndex((day, index) => {
+    const before = days[index - 1];
+    return before !== undefined && countDays({ from: before, to: day }) - 1 > restDaysMax;
+  });
+  const run = days.slice(Math.max(0, afterRest));
+  const inWeek = run.map((day, index) => {
+    const end = addDays(day, 7);
+    return run.slice(index, index + 7).filter((each) => each < end).length;
+  });
+  const regular = medianOf(inWeek) / 2;
+  const firstDay = run.find((_, index) => (inWeek[index] ?? 0) >= regular);
+  if (firstDay === undefined) return undefined;
+  return { firstDay, hasOlder: daily.some(({ date }) => date < firstDay) };
+}
+
+function medianOf(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+}
+
+/** The days before that stand for the days of a range: the first for the first. */
+export function movedTo(
+  { now, before }: { readonly now: Range; readonly before: Range },
+  daily: ReadonlyMap<Day, number>,
+): Map<Day, number> {
+  const shift = countDays({ from: before.from, to: now.from }) - 1;
+  return new Map(daysOf(before).map((day) => [addDays(day, shift), daily.get(day) ?? 0]));
+}
+
+/** Whether both have as many days, and as many from Monday to Friday: only then sums can be compared. */
+export function areAlike(a: Range, b: Range): boolean {
+  return countDays(a) === countDays(b) && workdaysIn(a) === workdaysIn(b);
 }
 
 /** How many days of a range are Monday to Friday. */

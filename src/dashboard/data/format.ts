@@ -1,15 +1,29 @@
 const whole = new Intl.NumberFormat('en');
 const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 const percent = new Intl.NumberFormat('en', { style: 'percent', maximumFractionDigits: 2 });
+const tenths = new Intl.NumberFormat('en', { style: 'percent', minimumFractionDigits: 1 });
+const hundredths = new Intl.NumberFormat('en', { style: 'percent', minimumFractionDigits: 2 });
 
 export const wholeText = (value: number) => whole.format(value);
+/** With a decimal where the number is small. */
+export const averageText = (value: number) =>
+  whole.format(value < 99.5 ? Math.round(value * 10) / 10 : Math.round(value));
 export const compactText = (value: number) => compact.format(value);
 
-/** `part` of `all` in percent; a dash if `all` is 0. */
+/**
+ * `part` of `all` in percent: with one decimal, with two where one says nothing, and without for nothing and
+ * all. A dash if `all` is 0.
+ */
 export function shareText(part: number, all: number): string {
   if (all === 0) return '–';
-  return part > 0 && part / all < 0.00005 ? '<0.01%' : percent.format(part / all);
+  if (part === 0 || part === all) return percent.format(part / all);
+  const share = part / all;
+  if (share < 0.00005) return '<0.01%';
+  return share >= 0.9995 ? '>99.9%' : (share < 0.00095 ? hundredths : tenths).format(share);
 }
+
+/** A value of an axis, with as few decimals as it takes. */
+export const tickText = (share: number) => percent.format(share);
 
 /** The same with the digits that a sentence takes: 3.0%, 0.8%, 12%. */
 export function rateText(rate: number): string {

@@ -102,6 +102,17 @@ export function linePath(
   return path;
 }
 
+/** Bands of the whole height. */
+export function bandsPath(frame: Frame, areMarked: readonly boolean[]): string {
+  let path = '';
+  areMarked.forEach((isMarked, index) => {
+    if (!isMarked) return;
+    const { x, width } = bandAt(frame, areMarked.length, index);
+    path += `M${round(x)} ${frame.top}h${round(width)}V${frame.bottom}h${round(-width)}z`;
+  });
+  return path;
+}
+
 /** Points as small circles. */
 export function dotsPath(
   frame: Frame,
@@ -120,13 +131,18 @@ export function dotsPath(
   return path;
 }
 
-/** A line at the top of each bar. */
-export function stepPath(frame: Frame, largest: number, values: readonly number[]): string {
+/** A line at the top of each bar, with gaps where there is no value. */
+export function stepPath(
+  frame: Frame,
+  largest: number,
+  values: readonly (number | undefined)[],
+): string {
   let path = '';
   values.forEach((value, index) => {
+    if (value === undefined) return;
     const { x, width } = bandAt(frame, values.length, index);
     const y = round(yOf(frame, largest, value));
-    path += `${index === 0 ? 'M' : 'L'}${round(x)} ${y}h${round(width)}`;
+    path += `${values[index - 1] === undefined ? 'M' : 'L'}${round(x)} ${y}h${round(width)}`;
   });
   return path;
 }

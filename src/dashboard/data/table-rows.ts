@@ -5,13 +5,19 @@ import type { Column, View } from './view.ts';
 /** A row of the table; without a date if it sums the whole range. */
 export type TableRow = Omit<Row, 'date'> & Partial<Pick<Row, 'date'>>;
 
-/** The rows whose date, type or state contains the text, ignoring case. */
+/** The rows whose date, type and state together contain each word of the text, ignoring case. */
 export function matching(rows: readonly TableRow[], text: string): readonly TableRow[] {
-  const wanted = text.trim().toLowerCase();
-  if (wanted === '') return rows;
-  return rows.filter(({ date = '', type, state }) =>
-    [date, type, state].some((field) => field.toLowerCase().includes(wanted)),
-  );
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  if (words.length === 0) return rows;
+  return rows.filter(({ date = '', type, state }) => {
+    const fields = `${date}\n${type}\n${state}`.toLowerCase();
+    return words.every((word) => fields.includes(word));
+  });
+}
+
+/** The order without the reader's choice: the newest or the largest first. */
+export function usualSort(columns: readonly Column[]): NonNullable<View['sort']> {
+  return { column: columns.includes('date') ? 'date' : 'count', isDescending: true };
 }
 
 /** Sorts the rows by a column, then the newest and the largest first, then as the server does. */

@@ -10,8 +10,8 @@ export interface TypeRate {
   readonly before: number | undefined;
 }
 
-/** With fewer events, one failure would put a type at the top. */
-const eventsMin = 30;
+/** With fewer events, one failure makes a high rate. */
+export const eventsMin = 30;
 
 /** The types by failure rate, highest first; those with too few events for a rate come last. */
 export function typeRates(

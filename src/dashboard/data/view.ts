@@ -1,5 +1,6 @@
 import { units, type Unit } from './calendar/buckets.ts';
 import { countDays, isDay, rangeDaysMax, type Range } from './calendar/days.ts';
+import { shortName } from './format.ts';
 import { heatModes, type HeatMode } from './heat-map.ts';
 import { presetRange, presets, type PresetDays, type PresetName } from './calendar/periods.ts';
 
@@ -158,6 +159,17 @@ export function writeView(view: View): string {
   if (fail !== defaultView.failureWords.join(',')) query.set('fail', fail);
   const text = query.toString();
   return text === '' ? '' : `?${text}`;
+}
+
+/** What narrows the view, as a part of a line; empty if nothing does. */
+export function filtersText(filters: Filters): string {
+  const text = (field: keyof Filters) => {
+    const names = filters[field];
+    const more = names.length > 3 ? ` and ${names.length - 2} more` : '';
+    const shown = names.slice(0, more === '' ? 3 : 2).map(shortName);
+    return names.length === 0 ? '' : `; ${field}: ${shown.join(', ')}${more}`;
+  };
+  return text('types') + text('states');
 }
 
 /** The days that a view shows. */

@@ -1,21 +1,21 @@
-import { compare, comparedRanges, sumWithin, type Comparison } from '../data/comparison.ts';
-import { sumBy, type DailyRow, type PairRow } from '../data/counts.ts';
 import {
-  addDays,
-  countDays,
-  firstDay,
-  rangeDaysMax,
-  type Day,
-  type Range,
-} from '../data/calendar/days.ts';
-import { previousRange, sameWeekdaysBefore } from '../data/calendar/periods.ts';
+  compare,
+  comparedRanges,
+  dataStart,
+  restDaysMax,
+  sumWithin,
+  type Comparison,
+  type DataStart,
+} from '../data/comparison.ts';
+import { sumBy, type DailyRow, type PairRow } from '../data/counts.ts';
+import { addDays, firstDay, rangeDaysMax, type Day, type Range } from '../data/calendar/days.ts';
 import { noFilters, totalsOf, type Ask, type Loading } from './load.ts';
 
 /** The days before the range. */
 export interface Before {
   readonly comparison: Comparison;
-  /** The days that the chart can show behind the range, with the filters applied; undefined without counts. */
-  readonly earlier: { readonly range: Range; readonly daily: ReadonlyMap<Day, number> } | undefined;
+  /** The counts of the days that the range is compared with, with the filters applied. */
+  readonly earlierDaily: ReadonlyMap<Day, number> | undefined;
   /** Those of the chosen types; undefined if the earlier days are not all within the data. */
   readonly earlierPairs: readonly PairRow[] | undefined;
 }
@@ -28,65 +28,64 @@ interface NowDaily {
 
 export async function loadBefore(loading: Loading, now: NowDaily): Promise<Before> {
   const { ask, view, range, today, isFailing } = loading;
-  const previous = previousRange(range, today);
-  const compared = comparedRanges(range, today);
-  if (previous === undefined || compared === undefined) {
-    const reason = previous === undefined ? 'no earlier days' : 'not over';
-    return { comparison: { kind: 'none', reason }, earlier: undefined, earlierPairs: undefined };
-  }
-  const earlier = sameWeekdaysBefore(range);
-  const [dataFrom, pairs, earlierRows] = await Promise.all([
-    startOfData(ask, { from: previous.from, to: addDays(range.from, -1) }, firstOf(now.whole)),
-    ask<PairRow>(compared.before, { types: view.types, states: [] }, 'type,state', true),
-    earlier === undefined ? [] : ask<DailyRow>(earlier, view, 'date', true),
+  const preset = 'preset' in view.range ? view.range.preset : undefined;
+  const compared = comparedRanges(range, today, preset);
+  if (compared === undefined) return without(range, today);
+  const types = { types: view.types, states: [] };
+  const [start, pairs, daily] = await Promise.all([
+    startOfData(ask, compared.before.from, range),
+    ask<PairRow>(compared.before, types, 'type,state', true),
+    ask<DailyRow>(compared.before, view, 'date', true),
   ]);
   const totals = {
     events: sumWithin(now.events, compared.now),
     failed: sumWithin(now.failed, compared.now),
     whole: sumWithin(now.whole, compared.now),
   };
-  const before = totalsOf(pairs, view, isFailing);
-  const comparison = compare(compared, totals, before, dataFrom);
+  const comparison = compare(compared, totals, totalsOf(pairs, view, isFailing), start);
+  if (comparison.kind !== 'known') {
+    return { comparison, earlierDaily: undefined, earlierPairs: undefined };
+  }
+  return { comparison, earlierDaily: sumBy(daily, ({ date }) => date), earlierPairs: pairs };
+}
+
+function without(range: Range, today: Day): Before {
+  const reason = range.from >= today ? 'not over' : 'no earlier days';
   return {
-    comparison,
-    earlier:
-      earlier === undefined || !reachesBack(earlierRows, earlier)
-        ? undefined
-        : { range: earlier, daily: sumBy(earlierRows, ({ date }) => date) },
-    earlierPairs: comparison.kind === 'known' ? pairs : undefined,
+    comparison: { kind: 'none', reason },
+    ...{ earlierDaily: undefined, earlierPairs: undefined },
   };
 }
 
-/** Whether there are counts in the first half of a range: those of its last days only would mislead. */
-function reachesBack([first]: readonly DailyRow[], { from, to }: Range): boolean {
-  const half = Math.floor(countDays({ from, to }) / 2);
-  return first !== undefined && first.date <= addDays(from, half);
+/**
+ * Where the data begin, as far as the days from `earliest` to the range and the longest rest before them show.
+ */
+async function startOfData(ask: Ask, earliest: Day, range: Range): Promise<DataStart | undefined> {
+  const from = latestOf(addDays(earliest, -restDaysMax), firstDay);
+  const rows = await Promise.all([
+    askDaily(ask, { from, to: addDays(range.from, -1) }),
+    // The same request as the probe of a page without filters.
+    askDaily(ask, range),
+  ]);
+  const start = dataStart(rows.flat());
+  if (start === undefined || start.firstDay <= earliest || start.hasOlder) return start;
+  const to = addDays(from, -1);
+  if (to < firstDay) return start;
+  const older = await askDaily(ask, {
+    from: latestOf(addDays(to, 1 - rangeDaysMax), firstDay),
+    to,
+  });
+  return { ...start, hasOlder: older.length > 0 };
 }
 
-function firstOf(daily: ReadonlyMap<Day, number>): Day | undefined {
-  let first: Day | undefined;
-  for (const day of daily.keys()) if (first === undefined || day < first) first = day;
-  return first;
-}
-
-/** A line may rest for some days at the start of a period, without that the data begin there. */
-const restDays = 14;
-
-/** The first day of the data if it is within or after a range; undefined if there are older data. */
-async function startOfData(
-  ask: Ask,
-  range: Range,
-  later: Day | undefined,
-): Promise<Day | undefined> {
-  const askDays = (from: Day, to: Day) =>
-    ask<DailyRow>({ from: latestOf(from, firstDay), to }, noFilters, 'date', true);
-  const rested = addDays(range.from, -restDays);
-  const rows = await askDays(latestOf(rested, addDays(range.to, 1 - rangeDaysMax)), range.to);
-  const first = rows[0]?.date ?? later;
-  if (first === undefined || first <= range.from) return undefined;
-  const to = addDays(range.from, -restDays - 1);
-  const older = to < firstDay ? [] : await askDays(addDays(to, 1 - rangeDaysMax), to);
-  return older.length > 0 ? undefined : first;
+/** The daily counts of all names, in as many requests as the limit of days takes. */
+async function askDaily(ask: Ask, { from, to }: Range): Promise<DailyRow[]> {
+  const parts: Range[] = [];
+  for (let end = to; end >= from; end = addDays(end, -rangeDaysMax)) {
+    parts.unshift({ from: latestOf(addDays(end, 1 - rangeDaysMax), from), to: end });
+  }
+  const rows = await Promise.all(parts.map((part) => ask<DailyRow>(part, noFilters, 'date', true)));
+  return rows.flat();
 }
 
 /** The later of two days. Days before the year 1 have signs, which sort first. */

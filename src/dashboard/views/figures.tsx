@@ -1,11 +1,12 @@
 import type { ComponentChildren } from 'preact';
 import { useMemo } from 'preact/hooks';
 
-import { workdaysIn, type Change, type Comparison } from '../data/comparison.ts';
+import { areAlike, workdaysIn, type Change, type Comparison } from '../data/comparison.ts';
 import { addDays, countDays, type Range } from '../data/calendar/days.ts';
 import { totalOf, sumOf } from '../data/counts.ts';
 import { longDay, rangeText } from '../data/calendar/date-text.ts';
 import {
+  averageText,
   changeText,
   compactText,
   pointsText,
@@ -38,10 +39,10 @@ export function Figures({ snapshot, view }: { snapshot: Snapshot; view: View }) 
       </h2>
       <dl class="figures">
         <Figure name="Events" value={wholeText(total)}>
-          {known && <ChangeLine change={known.events} />}
+          {known && <ChangeLine change={known.events} of={known} />}
         </Figure>
         <Figure name="Failures" value={wholeText(failed)} isFailing={failed > 0}>
-          {known && <ChangeLine change={known.failed} isBadUp />}
+          {known && <ChangeLine change={known.failed} of={known} isBadUp />}
         </Figure>
         <Figure
           name="Failure rate"
@@ -49,7 +50,7 @@ export function Figures({ snapshot, view }: { snapshot: Snapshot; view: View }) 
           value={shareText(failed, whole)}
           isFailing={failed > 0}
         >
-          {known && <RateLine failed={known.failed} whole={known.whole} />}
+          {known && <RateLine of={known} />}
         </Figure>
         <Figure name="Types of device" value={wholeText(types)}>
           <span>
@@ -73,19 +74,26 @@ function comparisonText(comparison: Comparison): string {
     const areWeeks = countDays(now) === countDays(before) && days % 7 === 0;
     const weeks = areWeeks ? `, the same weekdays ${weeksText(days / 7)} earlier` : '';
     const cut = isCut ? '. Today is left out, because it is not over' : '';
-    return `Changes are vs. ${rangeText(before)}${weeks}${cut}.${workdaysText(now, before)}`;
+    return `Changes are vs. ${rangeText(before)}${weeks}${cut}.${lengthText(now, before)}`;
   }
   if (comparison.kind === 'no data') {
-    return `No comparison: there are no data before ${longDay(comparison.firstDay)}.`;
+    const day = longDay(comparison.firstDay);
+    return comparison.hasOlder
+      ? `No comparison: there are regular data only since ${day}.`
+      : `No comparison: there are no data before ${day}.`;
   }
   return comparison.reason === 'not over' ? 'No comparison: the day is not over.' : '';
 }
 
-/** A month with more weekends has fewer events by that alone. */
-function workdaysText(now: Range, before: Range): string {
+/** A longer month, and one with fewer weekends, has more events by that alone. */
+function lengthText(now: Range, before: Range): string {
+  if (areAlike(now, before)) return '';
+  const [days, daysBefore] = [countDays(now), countDays(before)];
   const [own, earlier] = [workdaysIn(now), workdaysIn(before)];
-  if (own === earlier) return '';
-  return ` These days have ${own} from Monday to Friday, those had ${earlier}.`;
+  const workdays = own === earlier ? '' : `${own} from Monday to Friday; those had ${earlier}`;
+  if (days === daysBefore) return ` These days have ${workdays}.`;
+  const of = workdays === '' ? '' : `, ${workdays}`;
+  return ` Numbers are per day, because these are ${days} days and those were ${daysBefore}${of}.`;
 }
 
 interface FigureProps {
@@ -116,29 +124,44 @@ function classOf(sign: number, isBadUp: boolean): string {
   return !isBadUp || sign === 0 ? '' : sign > 0 ? 'bad' : 'good';
 }
 
+type Known = Extract<Comparison, { kind: 'known' }>;
+
+/**
+ * The change of a number. Of ranges of different lengths, the numbers per day; those with other numbers of
+ * working days have no good and bad.
+ */
 function ChangeLine({
-  change: { now, before },
+  change,
+  of,
   isBadUp = false,
 }: {
   change: Change;
+  of: Known;
   isBadUp?: boolean;
 }) {
+  const [days, daysBefore] = [countDays(of.now), countDays(of.before)];
+  const isPerDay = days !== daysBefore;
+  const now = isPerDay ? change.now / days : change.now;
+  const before = isPerDay ? change.before / daysBefore : change.before;
   const sign = before === 0 ? 0 : Math.sign(now - before);
+  const text = (value: number) => (isPerDay ? averageText(value) : wholeText(value));
   return (
-    <span class={classOf(sign, isBadUp)}>
+    <span class={classOf(sign, isBadUp && areAlike(of.now, of.before))}>
       <Arrow sign={sign} />
       {changeText(now, before)}
       {before > 0 && (
         <small>
           {' '}
-          from {wholeText(before)} to {wholeText(now)}
+          from {text(before)} to {text(now)}
+          {isPerDay && ' a day'}
+          {of.isCut && ', without today'}
         </small>
       )}
     </span>
   );
 }
 
-function RateLine({ failed, whole }: { failed: Change; whole: Change }) {
+function RateLine({ of: { failed, whole, isCut } }: { of: Known }) {
   if (whole.before === 0) return <span>No events before</span>;
   if (whole.now === 0) return null;
   const [now, before] = [failed.now / whole.now, failed.before / whole.before];
@@ -151,6 +174,7 @@ function RateLine({ failed, whole }: { failed: Change; whole: Change }) {
       <small>
         {' '}
         from {shareText(failed.before, whole.before)} to {shareText(failed.now, whole.now)}
+        {isCut && ', without today'}
       </small>
     </span>
   );

@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks';
 
+import { momentText } from '../data/calendar/date-text.ts';
 import type { State, Store } from '../state/store.ts';
 import { setTheme, theme, themes, type Theme } from '../state/theme.ts';
 import { HealthLine } from './health-line.tsx';
@@ -21,6 +22,7 @@ export function Header({ store, state }: HeaderProps) {
         <h1>Device pipeline</h1>
       </div>
       {state.signIn === undefined && <HealthLine state={state} />}
+      <p class="paper">{paperText(state)}</p>
       <div class="tools">
         {state.isSignedIn && (
           <button type="button" class="quiet" onClick={() => store.signOut()}>
@@ -31,6 +33,13 @@ export function Header({ store, state }: HeaderProps) {
       </div>
     </header>
   );
+}
+
+/** What a printed page needs: which server it shows, and times that stay true. */
+function paperText({ health, now }: State): string {
+  const last = health?.kind === 'ready' ? health.lastReceivedAt : undefined;
+  const batch = last === undefined ? '' : `; last batch ${momentText(last)}`;
+  return `${location.host}${location.pathname}, ${momentText(now)}${batch}`;
 }
 
 function ThemeChoice() {

@@ -4,7 +4,14 @@ import { colourOfFailures } from '../data/colours.ts';
 import { totalOf } from '../data/counts.ts';
 import { longDay } from '../data/calendar/date-text.ts';
 import { shareText, wholeText } from '../data/format.ts';
-import { byteOrderMark, csvOf, matching, sorted, type TableRow } from '../data/table-rows.ts';
+import {
+  byteOrderMark,
+  csvOf,
+  matching,
+  sorted,
+  usualSort,
+  type TableRow,
+} from '../data/table-rows.ts';
 import { columns as allColumns, statsQuery, type Column, type View } from '../data/view.ts';
 import { failingOf, rowsMax, type Snapshot } from '../state/load.ts';
 import type { Store } from '../state/store.ts';
@@ -78,7 +85,7 @@ export function RowsTable({ store, view, snapshot }: RowsTableProps) {
         <thead>
           <tr>
             {columns.map((column) => (
-              <Heading store={store} view={view} column={column} />
+              <Heading store={store} shown={view.sort ?? usualSort(columns)} column={column} />
             ))}
             <th scope="col" class="share">
               Share of total
@@ -183,8 +190,15 @@ function Cell({ store, row, column }: { store: Store; row: TableRow; column: Col
   return <NameButton name={row[column]} onClick={show} />;
 }
 
-function Heading({ store, view, column }: { store: Store; view: View; column: Column }) {
-  const own = view.sort?.column === column ? view.sort : undefined;
+interface HeadingProps {
+  store: Store;
+  /** The chosen order, or the usual one. */
+  shown: NonNullable<View['sort']>;
+  column: Column;
+}
+
+function Heading({ store, shown, column }: HeadingProps) {
+  const own = shown.column === column ? shown : undefined;
   const first = column === 'count' || column === 'date';
   const next = own === undefined ? first : own.isDescending === first ? !first : undefined;
   return (

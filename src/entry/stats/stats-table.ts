@@ -2,65 +2,122 @@ import type { Dimension, StatsRow } from '../../pipeline/stats/formats.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { visible } from '../cli/terminal-text.ts';
 
-const barCells = 20;
+const barCellsMax = 20;
+/** Shorter bars say nothing. */
+const barCellsMin = 6;
 /** From an eighth of a cell to a whole one. */
 const eighths = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
-const sparks = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/** A longer line would wrap in a terminal of 80 columns. */
-const sparkDaysMax = 60;
+/** What a column takes besides its text: spaces and a border. */
+const edgeCells = 3;
+/** A date takes as many. */
+const nameCellsMin = 10;
+
+/** The terminal that shows a table. */
+export interface Terminal {
+  /** In columns of text. */
+  readonly width: number;
+  /** The most rows of counters to show; undefined: all. */
+  readonly rowsMax?: number | undefined;
+  readonly isColourful: boolean;
+}
 
 /**
- * The rows as a table for people. On a terminal (`isTerminal`) each row has a bar, relative to the largest
- * count, and several days are also drawn as one line.
+ * The rows as a table for people. On a terminal it is no wider than that: long names are clipped. Each row has
+ * its share and a bar, relative to the largest count, and failing states are red. If not all rows fit, the
+ * largest are shown.
  */
 export async function statsTable(
   rows: readonly StatsRow[],
   columns: readonly Dimension[],
-  isTerminal: boolean,
+  terminal?: Terminal,
 ): Promise<string> {
   const { default: CliTable } = await import('cli-table3');
-  // cli-table3 would write colours to a file, too.
-  const isColourful = isTerminal && !process.env['NO_COLOR'];
-  const bars = isTerminal ? [''] : [];
+  const { rowsMax = rows.length, isColourful = false } = terminal ?? {};
+  const shown =
+    rows.length <= rowsMax ? rows : [...rows].sort((a, b) => b.count - a.count).slice(0, rowsMax);
+  const total = rows.reduce((sum, { count }) => sum + count, 0);
+  const largest = rows.reduce((most, { count }) => Math.max(most, count), 0);
+  const cells = shown.map((row) => columns.map((name) => visible(row[name] ?? '')));
+  const widths = widthsOf(columns, cells, withThousands(total).length, terminal);
+  const hasBars = terminal !== undefined && widths.bar >= barCellsMin;
+  const shares = terminal === undefined ? [] : ['share'];
   const output = new CliTable({
-    head: [...columns, 'count', ...bars],
-    colAligns: [...columns.map(() => 'left' as const), 'right', 'left'],
+    head: [...columns, 'count', ...shares, ...(hasBars ? [''] : [])],
+    colWidths: widths.names.map((cellsOfName) => cellsOfName + edgeCells - 1),
+    colAligns: [...columns.map(() => 'left' as const), 'right', 'right', 'left'],
+    // cli-table3 would write colours to a file, too.
     style: {
       head: isColourful ? ['bold'] : [],
       border: isColourful ? ['gray'] : [],
       compact: true,
     },
   });
-  const max = rows.reduce((most, { count }) => Math.max(most, count), 0);
-  for (const row of rows) {
-    const names = columns.map((name) => visible(row[name] ?? ''));
-    output.push([...names, withThousands(row.count), ...bars.map(() => bar(row.count, max))]);
-  }
-  const total = rows.reduce((sum, { count }) => sum + count, 0);
-  output.push([{ colSpan: columns.length, content: 'total' }, withThousands(total), ...bars]);
-  const days = isTerminal && columns.includes('date') ? dayLine(rows) : '';
-  return `${output.toString()}\n${days}`;
+  shown.forEach(({ state = '', count }, index) => {
+    const isRed = isColourful && isFailing(state);
+    const paint = (text: string) => (isRed ? `\u001b[31m${text}\u001b[39m` : text);
+    const names = (cells[index] ?? []).map((text, at) =>
+      columns[at] === 'state' ? paint(text) : text,
+    );
+    const share = shares.map(() => percent(count, total));
+    const bars = hasBars ? [paint(bar(count, largest, widths.bar))] : [];
+    output.push([...names, withThousands(count), ...share, ...bars]);
+  });
+  const left = rows.length - shown.length;
+  const title =
+    left === 0
+      ? 'total'
+      : `total, with ${withThousands(left)} smaller ${left === 1 ? 'row' : 'rows'}`;
+  const empty = [...shares, ...(hasBars ? [''] : [])].map(() => '');
+  output.push([{ colSpan: columns.length, content: title }, withThousands(total), ...empty]);
+  return `${output.toString()}\n`;
 }
 
-/** A bar of at most 20 cells; a count above zero has at least an eighth of a cell. */
-export function bar(count: number, max: number): string {
+/** The word by which the dashboard, too, takes a state for a failure unless the reader chooses others. */
+function isFailing(state: string): boolean {
+  return state.toLowerCase().includes('fail');
+}
+
+function percent(part: number, all: number): string {
+  const share = all === 0 ? 0 : (100 * part) / all;
+  return share > 0 && share < 0.1 ? '<0.1%' : `${share.toFixed(1)}%`;
+}
+
+/** The widths of the names and of the bars, so that the table is no wider than the terminal. */
+function widthsOf(
+  columns: readonly Dimension[],
+  cells: readonly (readonly string[])[],
+  countCells: number,
+  terminal: Terminal | undefined,
+): { readonly names: readonly number[]; readonly bar: number } {
+  const names = columns.map((name, at) =>
+    cells.reduce((most, row) => Math.max(most, Array.from(row[at] ?? '').length), name.length),
+  );
+  if (terminal === undefined) return { names: [], bar: 0 };
+  const others = Math.max(countCells, 'count'.length) + 'share'.length + 3 * edgeCells + 1;
+  const room = terminal.width - others - columns.length * edgeCells;
+  const reserved = terminal.width < 100 ? barCellsMax / 2 : barCellsMax;
+  const wished = Math.max(nameCellsMin * columns.length, room - reserved);
+  const clipped = clip(names, wished);
+  const bar = Math.min(barCellsMax, room - clipped.reduce((sum, width) => sum + width, 0));
+  return { names: clipped, bar };
+}
+
+/** Narrows the widest until all of them fit. */
+function clip(widths: readonly number[], room: number): number[] {
+  const clipped = [...widths];
+  for (let over = widths.reduce((sum, width) => sum + width, -room); over > 0; over--) {
+    const widest = clipped.indexOf(Math.max(...clipped));
+    if ((clipped[widest] ?? 0) <= nameCellsMin) break;
+    clipped[widest] = (clipped[widest] ?? 0) - 1;
+  }
+  return clipped;
+}
+
+/** A bar; a count above zero has at least an eighth of a cell. */
+export function bar(count: number, largest: number, cells = barCellsMax): string {
   if (count <= 0) return '';
-  const units = Math.max(1, Math.round((count / max) * barCells * eighths.length));
+  const units = Math.max(1, Math.round((count / largest) * cells * eighths.length));
   const rest = units % eighths.length;
   const whole = '█'.repeat(Math.floor(units / eighths.length));
   return rest === 0 ? whole : `${whole}${eighths[rest - 1] ?? ''}`;
-}
-
-/** The totals of the latest days as one line; empty for a single day. Days without rows are left out. */
-export function dayLine(rows: readonly StatsRow[]): string {
-  const totals = new Map<string, number>();
-  for (const { date = '', count } of rows) totals.set(date, (totals.get(date) ?? 0) + count);
-  const days = [...totals].sort(([one], [other]) => (one < other ? -1 : 1)).slice(-sparkDaysMax);
-  const [first, last] = [days[0], days.at(-1)];
-  if (first === undefined || last === undefined || first === last) return '';
-  const max = Math.max(...days.map(([, count]) => count));
-  const line = days.map(([, count]) => {
-    return sparks[Math.round((count / max) * (sparks.length - 1))] ?? '';
-  });
-  return `${line.join('')}  days with counts, ${first[0]} to ${last[0]}\n`;
 }

@@ -12,7 +12,8 @@ import type { StorePlace } from '../cli/common-options.ts';
 import { withStore } from '../cli/open-store.ts';
 import type { StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
-import { statsTable } from './stats-table.ts';
+import { dayLine } from './day-line.ts';
+import { statsTable, type Terminal } from './stats-table.ts';
 
 /** The options with the default range filled in. */
 interface Question extends StatsOptions {
@@ -33,8 +34,6 @@ export async function stats(options: StatsOptions): Promise<number> {
   process.once('SIGINT', () => stopping.abort()).once('SIGTERM', () => stopping.abort());
   try {
     while (!stop.aborted) {
-      // To the upper left, and all below is cleared.
-      if (process.stdout.isTTY) process.stdout.write('\u001b[H\u001b[J');
       await show(options, stop);
       await delay(watchMs, undefined, { signal: stop });
     }
@@ -45,12 +44,36 @@ export async function stats(options: StatsOptions): Promise<number> {
 }
 
 async function show(options: StatsOptions, stop: AbortSignal): Promise<number> {
-  const { source, range = lastWeek() } = options;
-  if (options.range === undefined)
+  const { source, range = lastWeek(), watchMs } = options;
+  if (options.range === undefined && watchMs === undefined)
     note(`the last 7 days, ${range.from} to ${range.to}; choose others with --from and --to`);
   const question = { ...options, range, stop };
-  process.stdout.write(await textOf(await readRowsOf(source, question), options));
+  const text = await textOf(await readRowsOf(source, question), question);
+  process.stdout.write(watchMs === undefined ? text : headed(text, question));
   return 0;
+}
+
+/** What is watched, and when the counts were read. On a terminal it replaces what was there. */
+function headed(text: string, { source, range }: Question): string {
+  const place = 'url' in source ? `${source.url}: ` : '';
+  const days = range.from === range.to ? range.from : `${range.from} to ${range.to}`;
+  const time = `${new Date().toISOString().slice(0, 19)}Z`;
+  // To the upper left, and all below is cleared.
+  const clear = process.stdout.isTTY ? '\u001b[H\u001b[J' : '';
+  return `${clear}${place}${days}, read at ${time}\n${text}`;
+}
+
+/** The lines that a watched table needs besides its rows: heading, borders, head, total, days, cursor. */
+const linesBesideRows = 9;
+const rowsMin = 3;
+
+function terminalOf({ watchMs }: StatsOptions): Terminal | undefined {
+  const { isTTY, columns, rows } = process.stdout;
+  if (!isTTY) return undefined;
+  // Some terminals do not know their size.
+  const width = columns === 0 ? 80 : columns;
+  const rowsMax = watchMs === undefined ? undefined : Math.max(rowsMin, rows - linesBesideRows);
+  return { width, rowsMax, isColourful: !process.env['NO_COLOR'] };
 }
 
 function readRowsOf(
@@ -60,15 +83,15 @@ function readRowsOf(
   return 'url' in source ? fetchRows(source, question) : readStore(source, question);
 }
 
-async function textOf(
-  rows: readonly StatsRow[],
-  { format, groupBy = dimensions, hasMark }: StatsOptions,
-): Promise<string> {
+async function textOf(rows: readonly StatsRow[], question: Question): Promise<string> {
+  const { format, groupBy = dimensions, hasMark, range } = question;
   if (format === 'json') return `${jsonText(rows)}\n`;
-  if (format === 'table')
-    return rows.length === 0
-      ? 'no counters\n'
-      : await statsTable(rows, groupBy, process.stdout.isTTY);
+  if (format === 'table') {
+    if (rows.length === 0) return 'no counters\n';
+    const terminal = terminalOf(question);
+    const days = terminal !== undefined && groupBy.includes('date') ? dayLine(rows, range) : '';
+    return (await statsTable(rows, groupBy, terminal)) + days;
+  }
   const writer = new StatsWriter(groupBy, format, hasMark && !process.stdout.isTTY);
   const text = writer.opening() + writer.piece(rows) + writer.closing();
   // Only a terminal needs escapes.

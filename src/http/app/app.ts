@@ -150,7 +150,8 @@ function queryRoutes(
       scopes: ['read'],
       answer({ url, raw }) {
         const today = dayOf(new Date().toISOString()) ?? '';
-        return statsPageAnswer(queries, new URL(url).searchParams, today, raw.signal);
+        const page = { today, dayZone, hasDashboard: pages !== undefined };
+        return statsPageAnswer(queries, new URL(url).searchParams, page, raw.signal);
       },
     },
     '/healthz': {

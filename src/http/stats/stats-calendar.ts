@@ -1,16 +1,42 @@
 import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
+import { withThousands } from '../../util/thousands.ts';
 
 const dayMs = 86_400_000;
 const weekdays = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
 
-/** The month of a day as a table of links to its days; weeks start on Monday (ISO 8601). */
-export function calendarOf(date: CalendarDate, today: CalendarDate): string {
+/** Counts by date. */
+export type DailyCounts = ReadonlyMap<CalendarDate, number>;
+
+/** The first and the last day of a date's month. */
+export function monthOf(date: CalendarDate): {
+  readonly from: CalendarDate;
+  readonly to: CalendarDate;
+} {
+  const first = timeOf(`${date.slice(0, 8)}01`);
+  return { from: dateOf(first), to: dateOf(first + (daysInMonth(first) - 1) * dayMs) };
+}
+
+const written = (options: Intl.DateTimeFormatOptions) => {
+  const format = new Intl.DateTimeFormat('en-GB', { ...options, timeZone: 'UTC' });
+  return (date: CalendarDate) => format.format(timeOf(date));
+};
+/** Dates in the form of the dashboard. */
+export const longDay = written({ day: 'numeric', month: 'short', year: 'numeric' });
+const monthText = written({ month: 'short', year: 'numeric' });
+
+/**
+ * The month of a day as a table of links to its days, darker with more counts; weeks start on Monday
+ * (ISO 8601).
+ */
+export function calendarOf(date: CalendarDate, today: CalendarDate, counts: DailyCounts): string {
   const first = timeOf(`${date.slice(0, 8)}01`);
   const days = daysInMonth(first);
+  const largest = Math.max(0, ...counts.values());
+  const cell = (day: CalendarDate) => cellOf(day, date, today, counts.get(day) ?? 0, largest);
   const blank = (new Date(first).getUTCDay() + 6) % 7;
   const cells = [
     ...Array.from({ length: blank }, () => '<td></td>'),
-    ...Array.from({ length: days }, (_, index) => cellOf(first + index * dayMs, date, today)),
+    ...Array.from({ length: days }, (_, index) => cell(dateOf(first + index * dayMs))),
   ];
   const weeks = Array.from({ length: Math.ceil(cells.length / 7) }, (_, week) =>
     cells.slice(7 * week, 7 * week + 7).join(''),
@@ -23,18 +49,27 @@ export function calendarOf(date: CalendarDate, today: CalendarDate): string {
   const previous = link(first - dayMs, '←', 'Last day of the month before');
   const next = link(first + days * dayMs, '→', 'First day of the next month');
   return `<table class="calendar">
-<caption>${previous} ${date.slice(0, 7)} ${next}</caption>
+<caption>${previous} ${monthText(date)} ${next}</caption>
 <thead><tr>${head}</tr></thead>
 <tbody>${weeks.map((week) => `<tr>${week}</tr>`).join('\n')}</tbody>
 </table>`;
 }
 
-function cellOf(time: number, date: CalendarDate, today: CalendarDate): string {
-  const day = dateOf(time);
-  const text = String(new Date(time).getUTCDate());
+const shades = 4;
+
+function cellOf(
+  day: CalendarDate,
+  date: CalendarDate,
+  today: CalendarDate,
+  count: number,
+  largest: number,
+): string {
   const current = day === date ? ' aria-current="date"' : '';
-  const mark = day === today ? ' class="today"' : '';
-  return `<td${mark}><a href="?date=${day}"${current} title="${day}">${text}</a></td>`;
+  const shade = count === 0 ? '' : `shade-${Math.ceil((count / largest) * shades)}`;
+  const names = [day === today ? 'today' : '', shade].filter(Boolean).join(' ');
+  const mark = names === '' ? '' : ` class="${names}"`;
+  const title = `${longDay(day)}: ${count === 0 ? 'no events' : `${withThousands(count)} events`}`;
+  return `<td${mark}><a href="?date=${day}"${current} title="${title}">${Number(day.slice(8))}</a></td>`;
 }
 
 function daysInMonth(first: number): number {

@@ -1,11 +1,12 @@
 import type { CounterRow } from '../../domain/counter.ts';
+import { asWritten } from '../../domain/day.ts';
 import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
 import type { PipelineStatus, Queries } from '../../pipeline/ports.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { browserHeaders, problemAnswer, type Answer } from '../app/answer.ts';
 import { escaped } from '../app/html.ts';
 import { scriptlessHeaders } from '../app/pages.ts';
-import { calendarOf } from './stats-calendar.ts';
+import { calendarOf, longDay, monthOf, type DailyCounts } from './stats-calendar.ts';
 import { readPageDate } from './stats-query.ts';
 
 /** The page shows at most this many rows, so that a browser can render it quickly. */
@@ -14,8 +15,8 @@ const dayMs = 86_400_000;
 
 /** The colours are those of the dashboard, src/dashboard/style.css. */
 const style = `
-:root { color-scheme: light dark; --page: #f6f7f9; --surface: #fff; --ink: #151b26; --muted: #576172; --line: #e3e7ed; --bar: #3b6fd4; --accent: #2f5bd0; --tint: #e9effc; }
-@media (prefers-color-scheme: dark) { :root { --page: #0f1217; --surface: #171b22; --ink: #e8ebf1; --muted: #a4adbd; --line: #2a303b; --bar: #4f83e6; --accent: #8fb0ff; --tint: #223055; } }
+:root { color-scheme: light dark; --page: #f6f7f9; --surface: #fff; --ink: #151b26; --muted: #576172; --line: #e3e7ed; --bar: #3b6fd4; --accent: #2f5bd0; --tint: #e9effc; --bad: #d1495b; --bad-ink: #b4293d; }
+@media (prefers-color-scheme: dark) { :root { --page: #0f1217; --surface: #171b22; --ink: #e8ebf1; --muted: #a4adbd; --line: #2a303b; --bar: #4f83e6; --accent: #8fb0ff; --tint: #223055; --bad: #f0707f; --bad-ink: #ff8f9b; } }
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 62rem; padding: 0 1rem; background: var(--page); color: var(--ink); }
 a { color: var(--accent); }
@@ -29,6 +30,12 @@ section { background: var(--surface); border: 1px solid var(--line); border-radi
 .calendar th, .calendar td { border: 0; padding: 0; text-align: center; width: 2.4rem; min-width: 0; color: var(--muted); font-weight: 400; }
 .calendar td a { display: block; padding: .2rem; border-radius: 6px; text-decoration: none; }
 .calendar .today a { font-weight: 700; text-decoration: underline; }
+.calendar [class*='shade'] a { color: var(--ink); }
+.calendar .shade-1 a { background: color-mix(in srgb, var(--bar) 8%, var(--surface)); }
+.calendar .shade-2 a { background: color-mix(in srgb, var(--bar) 14%, var(--surface)); }
+.calendar .shade-3 a { background: color-mix(in srgb, var(--bar) 20%, var(--surface)); }
+.calendar .shade-4 a { background: color-mix(in srgb, var(--bar) 26%, var(--surface)); }
+.hint { color: var(--muted); font-size: .85rem; margin: .5rem 0 0; }
 .calendar a[aria-current] { background: var(--tint); outline: 1px solid var(--accent); font-weight: 700; }
 table { border-collapse: collapse; table-layout: fixed; width: 100%; }
 th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; overflow-wrap: anywhere; }
@@ -40,6 +47,8 @@ th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align:
 tfoot th, tfoot td { border-bottom: 0; font-weight: 600; }
 svg { float: left; width: calc(100% - 4rem); height: .7rem; margin-top: .4rem; }
 rect { fill: var(--bar); }
+.failing rect { fill: var(--bad); }
+.failing td:nth-child(2) { color: var(--bad-ink); }
 @media (max-width: 36rem) {
   body { margin: 1rem auto; font-size: 15px; }
   .rows th, .rows td { padding: .35rem .3rem; }
@@ -58,11 +67,19 @@ const headers = {
   ...scriptlessHeaders(style, "'self'"),
 };
 
+/** What the page needs to know of the server. */
+export interface PageSettings {
+  readonly today: CalendarDate;
+  readonly dayZone: string;
+  /** Whether there is a page at `/` to link to. */
+  readonly hasDashboard: boolean;
+}
+
 /** Answers `GET /stats-html`; `signal` is aborted when the client disconnects. */
 export async function statsPageAnswer(
-  queries: Pick<Queries, 'query' | 'status'>,
+  queries: Pick<Queries, 'query' | 'stats' | 'status'>,
   parameters: URLSearchParams,
-  today: CalendarDate,
+  settings: PageSettings,
   signal?: AbortSignal,
 ): Promise<Answer> {
   const date = readPageDate(parameters);
@@ -74,8 +91,35 @@ export async function statsPageAnswer(
     addRows(day, rows);
     return true;
   };
-  await queries.query(query, take, signal);
-  return { status: 200, headers, body: pageOf(day, status, today) };
+  const [counts] = await Promise.all([
+    dailyCounts(queries, monthOf(day.date), signal),
+    queries.query(query, take, signal),
+  ]);
+  // Rows that were cut are the first by name, not the largest.
+  if (day.rowsInAll === day.rows.length) day.rows.sort((a, b) => b.count - a.count);
+  return { status: 200, headers, body: pageOf(day, status, counts, settings) };
+}
+
+/** The counts of the days of a month; the engine sums them. */
+async function dailyCounts(
+  queries: Pick<Queries, 'stats'>,
+  month: { readonly from: CalendarDate; readonly to: CalendarDate },
+  signal?: AbortSignal,
+): Promise<DailyCounts> {
+  const query = { ...month, types: [], states: [] };
+  const answer = await queries.stats({ query, groupBy: ['date'], format: 'json' }, [], signal);
+  if (answer.kind !== 'whole' && answer.kind !== 'stream') return new Map();
+  const text =
+    answer.kind === 'whole' ? new TextDecoder().decode(answer.bytes) : await readAll(answer.pieces);
+  const rows = JSON.parse(text) as readonly { readonly date: string; readonly count: number }[];
+  return new Map(rows.map(({ date, count }) => [date, count]));
+}
+
+async function readAll(pieces: AsyncIterable<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = '';
+  for await (const piece of pieces) text += decoder.decode(piece, { stream: true });
+  return text;
 }
 
 interface Day {
@@ -97,23 +141,30 @@ function addRows(day: Day, rows: readonly CounterRow[]): void {
   }
 }
 
-function pageOf(day: Day, status: PipelineStatus, today: CalendarDate): string {
+function pageOf(
+  day: Day,
+  status: PipelineStatus,
+  counts: DailyCounts,
+  { today, dayZone, hasDashboard }: PageSettings,
+): string {
   const { date, rowsInAll } = day;
+  const zone = dayZone === asWritten ? 'as written in the timestamps' : `in ${escaped(dayZone)}`;
   const incomplete = incompleteness(status);
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Processed devices on ${date}</title>
+<title>Processed devices on ${longDay(date)}</title>
 <style>${style}</style>
 </head>
 <body>
 <main>
-<h1>Processed devices on ${date}</h1>
-${navigation(date, today)}
+<h1>Processed devices on ${longDay(date)}</h1>
+${navigation(date, today, hasDashboard)}
 ${incomplete === '' ? '' : `<p role="status">${incomplete}</p>\n`}<section>
-${calendarOf(date, today)}
+${calendarOf(date, today, counts)}
+<p class="hint">Days ${zone}; darker: more events.</p>
 </section>
 <section>
 ${rowsInAll === 0 ? '<p>Nothing was counted on this day.</p>' : table(day)}
@@ -125,13 +176,14 @@ ${rowsInAll === 0 ? '<p>Nothing was counted on this day.</p>' : table(day)}
 }
 
 /** The links are relative, because a proxy may add a path prefix. */
-function navigation(date: CalendarDate, today: CalendarDate): string {
+function navigation(date: CalendarDate, today: CalendarDate, hasDashboard: boolean): string {
   const link = (to: CalendarDate | undefined, text: string, rel: string) =>
     to === undefined ? '' : `<a href="?date=${to}"${rel}>${text}</a>`;
   const links = [
     link(dayAfter(date, -1), '← Previous day', ' rel="prev"'),
     link(dayAfter(date, 1), 'Next day →', ' rel="next"'),
     date === today ? '' : link(today, 'Today', ''),
+    hasDashboard ? `<a href="./?from=${date}&amp;to=${date}">Dashboard</a>` : '',
   ];
   return `<nav aria-label="Days">
 ${links.filter((each) => each !== '').join('\n')}
@@ -181,7 +233,9 @@ ${rows.map((row) => rowOf(row, day)).join('')}</tbody>
 function rowOf({ type, state, count }: CounterRow, { total, largest }: Day): string {
   const share = total === 0 ? 0 : (100 * count) / total;
   const width = largest === 0 ? 0 : (100 * count) / largest;
-  return `<tr><td><bdi>${escaped(type)}</bdi></td><td><bdi>${escaped(state)}</bdi></td><td>${withThousands(count)}</td><td><svg aria-hidden="true"><rect width="${width.toFixed(1)}%" height="100%"></rect></svg>${percent(share)}</td></tr>
+  // The dashboard takes the same states for failures, unless its reader chooses other words.
+  const mark = state.toLowerCase().includes('fail') ? ' class="failing"' : '';
+  return `<tr${mark}><td><bdi>${escaped(type)}</bdi></td><td><bdi>${escaped(state)}</bdi></td><td>${withThousands(count)}</td><td><svg aria-hidden="true"><rect width="${width.toFixed(1)}%" height="100%"></rect></svg>${percent(share)}</td></tr>
 `;
 }
 

@@ -96,6 +96,34 @@ describe('a batch that is replayed into AWS', () => {
     expect(await orphans(engine)).toBe(0);
   });
 
+  it('is the batch of a key that waits for its count, also one whose message carries its body', async () => {
+    for (const carriesBodies of [false, true]) {
+      const engine = await newEngine({ carriesBodies, itemsPerMessage: Number.POSITIVE_INFINITY });
+      const sent = await ingest({ ...plain, idempotencyKey: 'one' }, engine.intake, rules);
+      expect(codeOf(sent)).toBe('stored');
+      // Longer than an attempt at a batch takes.
+      engine.now += 6 * minuteMs;
+      expect(await bring(engine, { idempotencyKey: 'one' })).toBe('known');
+      while ((await engine.process()) > 0);
+      expect(await total(engine)).toBe(4);
+      expect(await engine.deadLetters.list()).toEqual([]);
+    }
+  });
+
+  it('waits for the batch of its key if it comes in a form that is too large for a message', async () => {
+    const limits = { carriesBodies: true, itemsPerMessage: Number.POSITIVE_INFINITY };
+    const engine = await newEngine(limits);
+    const idempotencyKey = 'one';
+    const padded = Buffer.from(`${' '.repeat(40_000)}${body.toString()}`);
+    const sent = { ...plain, idempotencyKey, body: gzipSync(padded), encoding: 'gzip' } as const;
+    expect(codeOf(await ingest(sent, engine.intake, rules))).toBe('stored');
+    engine.now += 6 * minuteMs;
+    expect(await bring(engine, { idempotencyKey, body: padded })).toBe('storage_failed');
+    while ((await engine.process()) > 0);
+    expect(await total(engine)).toBe(4);
+    expect(await bring(engine, { idempotencyKey, body: padded })).toBe('known');
+  });
+
   it('is queued again if its messages are lost', async () => {
     const engine = await newEngine();
     await bring(engine);

@@ -65,6 +65,7 @@ describe('stats', () => {
     const { code, stdout } = await outcome;
     expect(code).toBe(0);
     expect(stdout).toMatch(/total .*│ 1,234 │[^]*total .*│ 1,241 │/);
+    expect(stdout.match(/http:.*: 2026-06-16, read at \d{4}-.*Z\n/g)).toHaveLength(2);
     const refused = await run(['stats', '--url', url, '--watch', '--json']);
     expect(refused).toMatchObject({ code: 2, stdout: '' });
     expect(refused.stderr).toContain('--watch shows a table');

@@ -1,7 +1,15 @@
 import { expect } from 'vitest';
 
 import { expectAccessible } from '../../support/browser.ts';
-import { becomes, button, count, dashboards, fleet, items } from '../../support/dashboard.ts';
+import {
+  becomes,
+  button,
+  count,
+  dashboards,
+  dayAgo,
+  fleet,
+  items,
+} from '../../support/dashboard.ts';
 import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Chromium');
@@ -25,6 +33,34 @@ describe('live', () => {
     const polls = answers.slice(before).filter(({ path }) => path.startsWith('/stats'));
     expect(new Set(polls.map(({ status }) => status))).toEqual(new Set([304]));
     expect(complaints).toEqual([]);
+  });
+
+  it('a batch leaves the cursor, the chosen days and the tooltip where they are', async () => {
+    const { url, page } = await openFleet('/?live=1');
+    const slider = page.getByRole('slider', { name: /^Events per/ });
+    const total = () => page.locator('.figures strong').first().innerText();
+    const arrive = async () => {
+      const before = await total();
+      await count(url, items(0, 'laptop', 'erased', 1));
+      await expect.poll(total).not.toBe(before);
+    };
+    await slider.focus();
+    for (const key of ['Home', 'ArrowRight', 'Shift+ArrowRight']) await page.keyboard.press(key);
+    await arrive();
+    await page.locator('.tip', { hasText: '–' }).waitFor();
+    await page.keyboard.press('Enter');
+    await page.locator('.chip', { hasText: 'Days' }).waitFor();
+    expect(new URL(page.url()).searchParams.get('from')).toBe(dayAgo(28));
+    expect(new URL(page.url()).searchParams.get('to')).toBe(dayAgo(27));
+    await page.goBack();
+    await page.locator('.chip').waitFor({ state: 'detached' });
+    await page.locator('.dashboard[aria-busy=false]').waitFor();
+    await slider.hover({ position: { x: 100, y: 100 } });
+    await page.mouse.down();
+    await slider.hover({ position: { x: 300, y: 100 } });
+    await arrive();
+    await page.mouse.up();
+    await page.locator('.chip', { hasText: 'Days' }).waitFor();
   });
 
   it('what comes between two answers of one load is shown after the next look', async () => {

@@ -9,9 +9,11 @@ import {
   dayAgo,
   download,
   expectSound,
+  writtenDay,
   fleet,
   items,
 } from '../../support/dashboard.ts';
+import { overflowOf } from '../../support/browser.ts';
 import { exchange, postBatch, waitUntilCounted } from '../../support/server.ts';
 import { needs } from '../../support/run/needs.ts';
 
@@ -34,8 +36,29 @@ describe('for everybody', () => {
     expect(await paper()).toBe(dark);
   });
 
-  it('it fits a phone', async () => {
-    await expectSound(await openFleet('/', { viewport: { width: 360, height: 740 } }));
+  it('it fits a phone, with each of its popups, and so it does a tablet', async () => {
+    const tab = await openFleet('/', { viewport: { width: 320, height: 740 } });
+    const { page } = tab;
+    const popups = [
+      page.locator('.health'),
+      page.locator('.filter').first(),
+      page.locator('.filter').nth(1),
+    ];
+    for (const width of [320, 390, 600, 700, 820, 1000]) {
+      await page.setViewportSize({ width, height: 740 });
+      for (const popup of popups) {
+        await popup.locator('summary').click();
+        await popup.locator(':scope > :nth-child(2)').waitFor();
+        await expect.poll(() => overflowOf(page), { message: `${width}` }).toBeLessThanOrEqual(0);
+        await popup.locator('summary').click();
+      }
+    }
+    await page.setViewportSize({ width: 360, height: 740 });
+    await expectSound(tab);
+    const row = page.locator('.rows tbody tr').first();
+    expect(await row.innerText()).toContain('%');
+    expect(await row.locator('rect').isVisible()).toBe(true);
+    expect(await button(page, 'Copy link').isVisible()).toBe(true);
   });
 
   it('without scripts there is a way to the plain page', async () => {
@@ -50,7 +73,8 @@ describe('for everybody', () => {
     const tab = await open(url, `/stats-html?date=${dayAgo(1)}`, {
       viewport: { width: 360, height: 740 },
     });
-    await tab.page.getByTitle(dayAgo(1)).waitFor();
+    await tab.page.getByTitle(`${writtenDay(1)}: 2 events`).waitFor();
+    await tab.page.locator('.failing', { hasText: 'erasure failed' }).waitFor();
     await expectSound(tab);
   });
 
@@ -71,7 +95,7 @@ describe('for everybody', () => {
       '7 days',
       'From',
       'To',
-      'Live updates',
+      'Live updates off',
       'By type',
       'Filter the rows',
     ]) {

@@ -6,17 +6,19 @@ import { expect } from 'vitest';
 import {
   button,
   card,
+  count,
   dashboards,
   dayAgo,
   expectSound,
   figure,
+  items,
   now,
   writtenDay,
 } from '../../support/dashboard.ts';
 import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Chromium');
-const { openYear } = dashboards();
+const { open, openYear, serve } = dashboards();
 
 const search = (page: Page) => new URL(page.url()).searchParams;
 const findings = (page: Page) => page.locator('.findings li');
@@ -73,7 +75,7 @@ describe('a year with a bad week', () => {
     const { page } = await openYear('/?range=365');
     await page.getByText(`No comparison: there are no data before ${writtenDay(365)}`).waitFor();
     expect(await page.locator('.figures').innerText()).not.toContain('% from');
-    expect(await button(page, /^Show .* earlier$/).count()).toBe(0);
+    expect(await button(page, /^Compare with /).count()).toBe(0);
   });
 
   it('is, as a month, compared with the month before, and the working days are said', async () => {
@@ -98,10 +100,20 @@ describe('a year with a bad week', () => {
     expect(await shown.isVisible()).toBe(false);
     const chart = card(page, 'Events per day');
     expect(await chart.locator('path[stroke]').count()).toBe(0);
-    await button(page, 'Show a week earlier').click();
+    // The same days as those of the changes.
+    const [, days = ''] =
+      /vs\. (.*), the same/.exec(await page.locator('.compared').innerText()) ?? [];
+    await button(page, `Compare with ${days}`).click();
     await chart.locator('path[stroke-dasharray]').waitFor();
     expect(search(page).get('before')).toBe('1');
-    await chart.getByText('a week earlier', { exact: true }).first().waitFor();
+    await chart.locator('.legend', { hasText: days }).waitFor();
+    const slider = page.getByRole('slider', { name: /^Events per/ });
+    await slider.focus();
+    await page.keyboard.press('End');
+    const tip = page.locator('.tip');
+    await tip.filter({ hasText: `Not in ${days}` }).waitFor();
+    await page.keyboard.press('ArrowLeft');
+    await tip.filter({ hasText: named(8) }).waitFor();
   });
 });
 
@@ -156,9 +168,22 @@ describe('the charts', () => {
     await page.locator('.chip').waitFor({ state: 'detached' });
     // The days that are loaded take the place of those under the finger.
     await page.locator('.dashboard[aria-busy=false]').waitFor();
-    await slider(page).tap({ position: { x: 200, y: 100 } });
+    // A first tap shows the day, as a finger cannot rest on it; a second one, or the button, chooses it.
+    const tap = () => slider(page).tap({ position: { x: 200, y: 100 } });
+    await tap();
+    await page.locator('.tip', { hasText: 'erasure failed' }).waitFor();
+    expect(search(page).size).toBe(1);
+    await tap();
     await page.locator('.chip', { hasText: 'Days' }).waitFor();
-    expect(days(page)[0]).toBe(days(page)[1]);
+    const chosen = days(page);
+    expect(chosen[0]).toBe(chosen[1]);
+    await page.goBack();
+    await page.locator('.chip').waitFor({ state: 'detached' });
+    await page.locator('.dashboard[aria-busy=false]').waitFor();
+    await tap();
+    await page.locator('.tip').getByRole('button', { name: 'Show only' }).tap();
+    await page.locator('.chip', { hasText: 'Days' }).waitFor();
+    expect(days(page)).toEqual(chosen);
   });
 
   it('can be walked by the keyboard, which says each day and chooses several', async () => {
@@ -290,6 +315,32 @@ describe('to take along', () => {
     expect(await button(page, '7 days').isVisible()).toBe(false);
     const pdf = (await page.pdf({ format: 'A4' })).toString('latin1');
     expect(pdf.match(/\/Type\s*\/Page\b/g)).toHaveLength(1);
+  });
+
+  it('the report names the server and the time, and cuts nothing', async () => {
+    const many = Array.from({ length: 11 }, (_, type) =>
+      Array.from({ length: 12 }, (__, state) =>
+        items(
+          0,
+          `type ${type} ${'x'.repeat(20)}`,
+          `state ${state}${state < 6 ? ' failed' : ''}`,
+          1,
+        ),
+      ),
+    );
+    const url = await serve();
+    await count(url, many.flat(2));
+    const { page } = await open(url);
+    await page.waitForSelector('.rows');
+    await page.setViewportSize({ width: 720, height: 1000 });
+    await page.emulateMedia({ media: 'print' });
+    const paper = await page.locator('.paper').innerText();
+    expect(paper).toContain(new URL(url).host);
+    expect(paper).toMatch(/2026.*; last batch .*\d\d:\d\d/);
+    const cut = await page.evaluate<number>(
+      "document.querySelector('.heat').scrollWidth - document.querySelector('.heat').clientWidth",
+    );
+    expect(cut).toBeLessThanOrEqual(0);
   });
 
   it('there is a link that shows the same days tomorrow', async () => {

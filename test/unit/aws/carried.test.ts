@@ -1,3 +1,5 @@
+import { gzipSync } from 'node:zlib';
+
 import { describe, expect, it } from 'vitest';
 
 import { batchIdMaker } from '../../../src/domain/batch-id.ts';
@@ -6,6 +8,7 @@ import {
   carriedChunk,
   carriedIdentity,
   isCarriedRecord,
+  makesOneMessage,
 } from '../../../src/engines/aws/intake/carried.ts';
 
 const now = Date.UTC(2026, 10, 30);
@@ -39,6 +42,22 @@ describe('a batch whose message carries its body', () => {
       const raw = { ...record, accepted, body, encoding: 'identity' } as const;
       expect(carriedChunk(raw, [chunk])).toBeUndefined();
     }
+  });
+
+  it('is not one that inflates to much more, because one invocation reads hundreds', () => {
+    const identity = carriedIdentity(make(now, 1));
+    const item = { type: 'a', state: 'b', timestamp: '2026-11-30T00:00:00Z' };
+    const madeOf = (padding: number) => {
+      const text = JSON.stringify({ processed_devices: [{ ...item, more: 'x'.repeat(padding) }] });
+      const small = { body: gzipSync(text), encoding: 'gzip', accepted: 1, rejected: 0 } as const;
+      const others = { caller: '', idempotency: undefined, increments: new Map() };
+      return [
+        makesOneMessage({ ...small, ...others }, identity, (date) => date),
+        carriedChunk({ ...small, ...identity }, [chunk]) !== undefined,
+      ];
+    };
+    expect(madeOf(100_000)).toEqual([true, true]);
+    expect(madeOf(200_000)).toEqual([false, false]);
   });
 
   it('is not a replayed one, which has an object', () => {

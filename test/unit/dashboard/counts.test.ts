@@ -108,8 +108,18 @@ describe('the counts', () => {
     expect(changeText(7, 4)).toBe('+75%');
     expect(changeText(100_001, 100_000)).toBe('+0%');
     expect([shareText(0, 0), shareText(1, 3), shareText(1, 1e6)]).toEqual([
-      ...['–', '33.33%', '<0.01%'],
+      ...['–', '33.3%', '<0.01%'],
     ]);
+    expect(
+      [
+        [0, 9],
+        [9, 9],
+        [1, 20],
+        [13, 1000],
+        [4, 10_000],
+        [9999, 10_000],
+      ].map(([part = 0, all = 0]) => shareText(part, all)),
+    ).toEqual([...['0%', '100%', '5.0%', '1.3%', '0.04%', '>99.9%']]);
     expect([0, 0.0004, 0.008, 0.03, 0.123].map(rateText)).toEqual([
       ...['0%', '0.04%', '0.8%', '3.0%', '12%'],
     ]);
@@ -199,5 +209,8 @@ describe('the table', () => {
   it('shows the rows with a text', () => {
     expect(matching(rows, ' x ')).toEqual([rows[0], rows[2], rows[3]]);
     expect(matching(rows, '01-01')).toEqual([rows[0]]);
+    const row = { date: '2026-01-01', type: 'SSD', state: 'erasure failed', count: 1 };
+    expect(matching([row], 'ssd  FAIL')).toEqual([row]);
+    expect(matching([row], 'ssd passed')).toEqual([]);
   });
 });

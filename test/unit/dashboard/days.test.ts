@@ -9,11 +9,7 @@ import {
   isDay,
   todayIn,
 } from '../../../src/dashboard/data/calendar/days.ts';
-import {
-  presetRange,
-  previousRange,
-  sameWeekdaysBefore,
-} from '../../../src/dashboard/data/calendar/periods.ts';
+import { presetRange, previousRange } from '../../../src/dashboard/data/calendar/periods.ts';
 import { aheadPath } from '../../../src/dashboard/state/load.ts';
 
 describe('the days', () => {
@@ -45,12 +41,10 @@ describe('the days', () => {
     expect(before('2026-01-01', today)).toEqual({ from: '2025-01-01', to: '2025-12-31' });
   });
 
-  it('over a chart are whole weeks before, so that weekdays meet', () => {
-    const before = (from: string, to: string) => sameWeekdaysBefore({ from, to });
-    expect(before('2026-11-23', today)).toEqual({ from: '2026-11-16', to: '2026-11-22' });
-    expect(before('2026-10-31', today)).toEqual({ from: '2026-09-26', to: '2026-10-25' });
-    expect(before('2025-11-30', today)).toEqual({ from: '2024-12-01', to: '2025-11-30' });
-    expect(before('0001-01-03', '0001-01-03')).toBeUndefined();
+  it('before the last 30 days are whole weeks before, also on the 30th', () => {
+    const november = { from: '2026-11-01', to: '2026-11-30' };
+    expect(previousRange(november, '2026-11-30', '30')?.from).toBe('2026-09-27');
+    expect(previousRange(november, '2026-11-30', 'month')?.from).toBe('2026-10-01');
   });
 
   it('of presets are those of the calendar', () => {
@@ -75,6 +69,7 @@ describe('the days', () => {
     expect(of('en-GB')).toEqual(['6 Nov 2026', '6 – 9 Nov 2026']);
     expect(of('en-US')).toEqual(['Nov 6, 2026', 'Nov 6 – 9, 2026']);
     expect(of('de-DE')).toEqual(['6. Nov. 2026', '6.–9. Nov. 2026']);
+    expect(of('ja-JP')).toEqual(['2026年11月6日', '2026年11月6日 – 2026年11月9日']);
     expect(['de-at', 'en-US@posix'].map(knownLocale)).toEqual(['de-AT', 'en-GB']);
     expect(dateTexts('ar-EG').long('2026-11-06')).toContain('2026');
   });
@@ -104,6 +99,11 @@ describe('the days', () => {
       ['2026-02-01', '2026-02-28'],
       ['2026-03-01', '2026-03-02'],
     ]);
+    expect(buckets.map(({ isCut }) => isCut)).toEqual([true, false, true]);
+    expect(bucketsOf(range, 'week').map(({ isCut }) => isCut)).toEqual([
+      ...[true, false, false, false, false, false, false, true],
+    ]);
+    expect(bucketsOf(range, 'day').some(({ isCut }) => isCut)).toBe(false);
     expect(bucketsOf(range, 'day')).toHaveLength(47);
     const last = { from: '9999-12-30', to: '9999-12-31' };
     for (const unit of ['day', 'week', 'month'] as const) {

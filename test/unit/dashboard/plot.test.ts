@@ -6,6 +6,7 @@ import {
   labelled,
   linePath,
   stackPaths,
+  stepPath,
   ticksOf,
 } from '../../../src/dashboard/data/plot.ts';
 
@@ -38,6 +39,11 @@ describe('a chart', () => {
     const path = linePath(frame, 1, [0.1, 0.2, undefined, 0.5, undefined, 0.3, 0.4]);
     expect(path.replaceAll(/[\d. ]/g, '')).toBe('MLMhML');
     expect(path).not.toMatch(/[CSQ]/);
+  });
+
+  it('leaves a gap in a stepped line where there is no value', () => {
+    const path = stepPath(frame, 1, [undefined, 0.5, 0.5, undefined, 0]);
+    expect(path.replaceAll(/[\d. ]/g, '')).toBe('MhLhMh');
   });
 
   it('finds the bucket under a pointer', () => {

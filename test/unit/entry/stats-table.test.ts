@@ -1,17 +1,22 @@
+import { stripVTControlCharacters } from 'node:util';
+
 import { describe, expect, it } from 'vitest';
 
-import { bar, dayLine, statsTable } from '../../../src/entry/stats/stats-table.ts';
+import { dayLine } from '../../../src/entry/stats/day-line.ts';
+import { bar, statsTable } from '../../../src/entry/stats/stats-table.ts';
 
 const rows = [
   { date: '2026-01-01', type: 'laptop', state: 'erased', count: 8 },
-  { date: '2026-01-02', type: 'laptop', state: 'erased', count: 3 },
+  { date: '2026-01-02', type: 'laptop', state: 'erasure failed', count: 3 },
   { date: '2026-01-02', type: 'phone', state: 'erased', count: 1 },
 ];
+const columns = ['date', 'type', 'state'] as const;
 
 describe('a bar', () => {
   it('is as long as its share of the largest count', () => {
     expect(bar(8, 8)).toBe('█'.repeat(20));
     expect(bar(4, 8)).toBe('█'.repeat(10));
+    expect(bar(4, 8, 6)).toBe('█'.repeat(3));
     expect(bar(0, 8)).toBe('');
   });
 
@@ -21,30 +26,63 @@ describe('a bar', () => {
 });
 
 describe('the line of days', () => {
-  it('has the total of each day, in order', () => {
-    expect(dayLine([...rows].reverse())).toBe('█▅  days with counts, 2026-01-01 to 2026-01-02\n');
+  it('has the total of each day, in order, and a dot for each day without counts', () => {
+    const range = { from: '2025-12-31', to: '2026-01-04' };
+    const line = '·█▅··  2025-12-31 to 2026-01-04; · no counts\n';
+    expect(dayLine([...rows].reverse(), range)).toBe(line);
   });
 
-  it('is missing for a single day, and without dates', () => {
-    expect(dayLine(rows.slice(1))).toBe('');
-    expect(dayLine([])).toBe('');
+  it('is missing for a single day, and without counts', () => {
+    expect(dayLine(rows.slice(1), { from: '2026-01-02', to: '2026-01-02' })).toBe('');
+    expect(dayLine([], { from: '2026-01-02', to: '2026-01-05' })).toBe('');
   });
 
-  it('has the latest 60 days', () => {
+  it('has the latest 40 days, or the latest with counts if those have none', () => {
     const days = Array.from({ length: 70 }, (_, day) => {
       const date = new Date(Date.UTC(2026, 0, 1 + day)).toISOString().slice(0, 10);
       return { date, count: 1 };
     });
-    expect(dayLine(days)).toMatch(/^█{60} {2}days with counts, 2026-01-11 to 2026-03-11\n$/);
+    const from = '0000-01-01';
+    expect(dayLine(days, { from, to: '2026-03-13' })).toMatch(
+      /^█{38}·· {2}2026-02-02 to 2026-03-13;/,
+    );
+    expect(dayLine(days, { from, to: '2027-03-11' })).toMatch(
+      /^█{40} {2}2026-01-31 to 2026-03-11;/,
+    );
   });
 });
 
 describe('a table', () => {
-  it('has bars and the line of days on a terminal only', async () => {
-    const columns = ['date', 'type', 'state'] as const;
-    expect(await statsTable(rows, columns, true)).toContain('█');
-    const plain = await statsTable(rows, columns, false);
-    expect(plain).not.toMatch(/[▁▏█]/);
+  const terminal = { width: 80, isColourful: true };
+  const linesOf = (text: string) => stripVTControlCharacters(text).trimEnd().split('\n');
+
+  it('has shares and bars on a terminal only, and failing states are red', async () => {
+    const table = await statsTable(rows, columns, terminal);
+    expect(table).toContain('█');
+    expect(table).toContain('66.7%');
+    expect(table.split('\u001b[31merasure failed')).toHaveLength(2);
+    const plain = await statsTable(rows, columns);
+    expect(plain).not.toMatch(/[█%]/);
     expect(plain).toMatch(/total +│ +12 │\n[^\n]*\n$/);
+    expect(await statsTable(rows, columns, { ...terminal, isColourful: false })).not.toContain(
+      '\u001b',
+    );
+  });
+
+  it('is as wide as the terminal at most, also with long names', async () => {
+    const long = { date: '2026-01-02', type: 'x'.repeat(128), state: 'y'.repeat(60), count: 5 };
+    for (const width of [60, 80, 120, 200]) {
+      const lines = linesOf(await statsTable([...rows, long], columns, { ...terminal, width }));
+      expect(Math.max(...lines.map((line) => line.length)), `${width}`).toBeLessThanOrEqual(width);
+      expect(lines.join('')).toContain('…');
+      expect(lines.join('')).toContain('2026-01-02');
+    }
+  });
+
+  it('has the largest rows if not all fit, and the total of all', async () => {
+    const lines = linesOf(await statsTable(rows, columns, { ...terminal, rowsMax: 2 }));
+    expect(lines).toHaveLength(7);
+    expect(lines.join('')).not.toContain('phone');
+    expect(lines.at(-2)).toMatch(/total, with 1 smaller row.*│ +12 │/);
   });
 });

@@ -16,15 +16,22 @@ const quiet: PipelineStatus = {
 async function pageOf(rows: readonly CounterRow[], status: Partial<PipelineStatus> = {}) {
   const unused = () => Promise.reject(new Error('not asked for here'));
   const pipeline = {
-    ...{ ingest: unused, receipt: unused, stats: unused },
+    ...{ ingest: unused, receipt: unused },
+    stats: () =>
+      Promise.resolve({
+        ...{ kind: 'whole' as const, version: '' },
+        bytes: new TextEncoder().encode(
+          '[{"date":"2023-06-15","count":10},{"date":"2023-06-16","count":1200}]',
+        ),
+      }),
     status: () => Promise.resolve({ ...quiet, ...status }),
     query: (_: unknown, take: (piece: readonly CounterRow[]) => boolean) => {
       for (let at = 0; at < rows.length; at += 1_000) take(rows.slice(at, at + 1_000));
       return Promise.resolve(true);
     },
   };
-  return (await statsPageAnswer(pipeline, new URLSearchParams('date=2023-06-16'), '2023-06-17'))
-    .body;
+  const settings = { today: '2023-06-17', dayZone: 'Europe/Berlin', hasDashboard: true };
+  return (await statsPageAnswer(pipeline, new URLSearchParams('date=2023-06-16'), settings)).body;
 }
 
 const row = (type: string, count: number) => ({ date: '2023-06-16', type, state: 'x', count });
@@ -53,24 +60,39 @@ it('a page of one row is that row, and a share is never shown as none', async ()
   expect(await pageOf([row('a', 1), row('b', 999_999)])).toContain('&lt;0.1%');
 });
 
+it('a page has the largest rows first, red failures, its zone, and a link to the dashboard', async () => {
+  const page = await pageOf([row('a', 3), { ...row('b', 8), state: 'Test FAILED' }]);
+  expect(page).toMatch(/<tr class="failing"><td><bdi>b<\/bdi>[^]*<tr><td><bdi>a<\/bdi>/);
+  expect(page).toContain('<h1>Processed devices on 16 Jun 2023</h1>');
+  expect(page).toContain('Days in Europe/Berlin');
+  expect(page).toContain('<a href="./?from=2023-06-16&amp;to=2023-06-16">Dashboard</a>');
+  expect(page).toContain(
+    '<td class="shade-1"><a href="?date=2023-06-15" title="15 Jun 2023: 10 events"',
+  );
+  expect(page).toMatch(/<td class="shade-4"><a href="\?date=2023-06-16"[^>]*: 1,200 events"/);
+  expect(page).toMatch(/<td><a href="\?date=2023-06-14" title="14 Jun 2023: no events"/);
+});
+
 describe('the calendar', () => {
+  const none = new Map<string, number>();
+
   const days = (html: string) =>
     html.match(/href="\?date=[^"]+"/g)?.map((link) => link.slice(12, -1)) ?? [];
 
   it('links to each day of the month, and to the months beside it', () => {
-    const html = calendarOf('2026-02-10', '2026-02-12');
+    const html = calendarOf('2026-02-10', '2026-02-12', none);
     const linked = days(html);
     expect(linked.slice(0, 3)).toEqual(['2026-01-31', '2026-03-01', '2026-02-01']);
     expect(linked).toHaveLength(30);
-    expect(html).toContain('aria-current="date" title="2026-02-10"');
+    expect(html).toContain('aria-current="date" title="10 Feb 2026: no events"');
     expect(html).toContain('<td class="today"><a href="?date=2026-02-12"');
     // The first of February 2026 is a Sunday: six empty cells come before it.
     expect(html.match(/<td><\/td>/g)).toHaveLength(6);
   });
 
   it('ends with the first and the last month of all', () => {
-    expect(days(calendarOf('0001-01-05', '2026-02-12'))[0]).toBe('0001-02-01');
-    expect(days(calendarOf('9999-12-05', '2026-02-12'))[0]).toBe('9999-11-30');
-    expect(days(calendarOf('9999-12-05', '2026-02-12'))).toHaveLength(32);
+    expect(days(calendarOf('0001-01-05', '2026-02-12', none))[0]).toBe('0001-02-01');
+    expect(days(calendarOf('9999-12-05', '2026-02-12', none))[0]).toBe('9999-11-30');
+    expect(days(calendarOf('9999-12-05', '2026-02-12', none))).toHaveLength(32);
   });
 });

@@ -3,6 +3,7 @@ import {
   addDays,
   countDays,
   daysOf,
+  firstOfMonth,
   lastOfMonth,
   weekdayOf,
   type Day,
@@ -15,6 +16,8 @@ export type Unit = (typeof units)[number];
 /** The range of one bar: a day, a week or a month. */
 export interface Bucket extends Range {
   readonly label: string;
+  /** Whether the range has only a part of the week or the month. */
+  readonly isCut: boolean;
 }
 
 const daysAsBarsMax = 100;
@@ -30,11 +33,17 @@ export function bucketsOf(range: Range, unit: Unit = usualUnit(range)): Bucket[]
   for (let from = range.from; ; from = addDays(from, 1)) {
     const end = endOf(from, unit);
     const to = end < range.to ? end : range.to;
-    buckets.push({ from, to, label: unit === 'month' ? monthText(from) : shortDay(from) });
+    const isCut = to !== end || from !== startOf(from, unit);
+    buckets.push({ from, to, isCut, label: unit === 'month' ? monthText(from) : shortDay(from) });
     // The day after 9999-12-31 has no order among the others.
     if (to === range.to) return buckets;
     from = to;
   }
+}
+
+function startOf(day: Day, unit: Unit): Day {
+  if (unit === 'day') return day;
+  return unit === 'month' ? firstOfMonth(day) : addDays(day, 1 - weekdayOf(day));
 }
 
 function endOf(day: Day, unit: Unit): Day {

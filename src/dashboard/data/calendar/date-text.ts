@@ -20,8 +20,16 @@ export function dateTexts(locale: string) {
     /** With its weekday. */
     named: (day: Day) => named.format(timeOf(day)),
     range: ({ from, to }: Range) =>
-      from === to ? long.format(timeOf(from)) : long.formatRange(timeOf(from), timeOf(to)),
+      from === to ? long.format(timeOf(from)) : rangeOf(long, from, to),
   };
+}
+
+/** Some locales write the days of a range in another form, such as with slashes in Japanese. */
+function rangeOf(long: Intl.DateTimeFormat, from: Day, to: Day): string {
+  const end = long.format(timeOf(to));
+  const short = long.formatRange(timeOf(from), timeOf(to));
+  const isSameForm = Array.from(end).every((character) => short.includes(character));
+  return isSameForm ? short : `${long.format(timeOf(from))} – ${end}`;
 }
 
 /** The dates of the page, in the form of the reader's browser. */

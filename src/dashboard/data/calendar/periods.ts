@@ -65,6 +65,9 @@ export const presets = [
 ] as const satisfies readonly Preset[];
 export type PresetName = (typeof presets)[number]['name'];
 
+/** On the 30th, "30 days" are a month by chance. */
+const calendarPresets = new Set<PresetName>(['month', 'last-month', 'year']);
+
 /** The range of a preset, and later days with counts. */
 export function presetRange(name: PresetName, days: PresetDays): Range {
   const preset = presets.find((each) => each.name === name) ?? presets[2];
@@ -78,9 +81,10 @@ export function presetRange(name: PresetName, days: PresetDays): Range {
  * year before; of any other range as many days, whole weeks before, so that each day meets its weekday.
  * Undefined before the first day.
  */
-export function previousRange(range: Range, today: Day): Range | undefined {
+export function previousRange(range: Range, today: Day, preset?: PresetName): Range | undefined {
   const { from, to } = range;
-  const start = calendarStart(range, today);
+  const isOfDays = preset !== undefined && !calendarPresets.has(preset);
+  const start = isOfDays ? undefined : calendarStart(range, today);
   const shift = wholeWeeks(range);
   const earlier = start ?? addDays(from, -shift);
   // Days before the year 1 have signs, so that they are not in the order of their texts.
@@ -102,16 +106,4 @@ function calendarStart({ from, to }: Range, today: Day): Day | undefined {
 /** The days of the whole weeks that a range takes. */
 function wholeWeeks(range: Range): number {
   return 7 * Math.ceil(countDays(range) / 7);
-}
-
-const yearOfWeeks = 364;
-
-/**
- * As many days before a range as the chart can lay over it: whole weeks before, so that each day meets
- * its weekday. Undefined before the first day.
- */
-export function sameWeekdaysBefore(range: Range): Range | undefined {
-  const shift = Math.min(yearOfWeeks, wholeWeeks(range));
-  const from = addDays(range.from, -shift);
-  return from < firstDay ? undefined : { from, to: addDays(range.to, -shift) };
 }

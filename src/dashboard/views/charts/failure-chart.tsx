@@ -4,12 +4,14 @@ import { bucketsOf, bucketSums, usualUnit } from '../../data/calendar/buckets.ts
 import { colourOfFailures } from '../../data/colours.ts';
 import { sumOf } from '../../data/counts.ts';
 import { rangeText } from '../../data/calendar/date-text.ts';
-import { overlapOf, type Range } from '../../data/calendar/days.ts';
-import { shareText, wholeText } from '../../data/format.ts';
-import { bandAt, dotsPath, linePath, ticksOf, type Frame } from '../../data/plot.ts';
-import type { View } from '../../data/view.ts';
+import { overlapOf, type Day, type Range } from '../../data/calendar/days.ts';
+import { shareText, tickText, wholeText } from '../../data/format.ts';
+import { bandsPath, dotsPath, linePath, ticksOf, type Frame } from '../../data/plot.ts';
+import { eventsMin } from '../../data/type-rates.ts';
+import { filtersText, type View } from '../../data/view.ts';
 import type { Snapshot } from '../../state/load.ts';
-import { dayText, PictureButton, type ChartProps } from './counts-chart.tsx';
+import { dayText, whyPart } from './bucket-text.ts';
+import { PictureButton, type ChartProps } from './counts-chart.tsx';
 import { savePicture } from './picture.ts';
 import { Plot } from './plot.tsx';
 import { sceneWith } from './scene.ts';
@@ -21,38 +23,59 @@ interface FailureChartProps extends ChartProps {
   unusual: readonly Range[];
 }
 
-function contentOf(snapshot: Snapshot, view: View) {
+function contentOf(snapshot: Snapshot, view: View, today: Day) {
   const unit = view.unit ?? usualUnit(snapshot.range);
   const buckets = bucketsOf(snapshot.range, unit);
   const whole = bucketSums(buckets, snapshot.wholeDaily);
   const failed = bucketSums(buckets, snapshot.failedDaily);
   // A day without events has no rate, so the line has a gap there.
   const rates = whole.map((all, index) => (all === 0 ? undefined : (failed[index] ?? 0) / all));
-  return { unit, buckets, whole, failed, rates };
+  const isFirm = (index: number) => {
+    const bucket = buckets[index];
+    if (bucket === undefined || (whole[index] ?? 0) < eventsMin) return false;
+    return whyPart(bucket, unit, today) === undefined;
+  };
+  const firm = rates.map((rate, index) => (isFirm(index) ? rate : undefined));
+  const hasFirm = firm.some((rate) => rate !== undefined);
+  // A high rate of few events must not set the scale of the others.
+  const ticks = ticksOf(Math.max(0, ...(hasFirm ? firm : rates).map((rate) => rate ?? 0)));
+  const top = ticks.at(-1) ?? 1;
+  const drawn = rates.map((rate) => rate && Math.min(rate, top));
+  const faint = drawn.map((rate, index) => (firm[index] === undefined ? rate : undefined));
+  const isCut = rates.some((rate) => rate !== undefined && rate > top);
+  return { unit, buckets, whole, failed, ticks, drawn, firm, faint, isCut };
 }
 
 /** Many points would hide their line. */
 const dotsMax = 45;
 
 export function FailureChart({ store, view, snapshot, today, unusual }: FailureChartProps) {
-  const content = useMemo(() => contentOf(snapshot, view), [snapshot, view.unit]);
-  const { unit, buckets, whole, failed, rates } = content;
+  const content = useMemo(() => contentOf(snapshot, view, today), [snapshot, today, view.unit]);
+  const { unit, buckets, whole, failed, firm, faint, drawn, ticks } = content;
+  const bands = buckets.map((bucket) =>
+    unusual.some((range) => overlapOf(range, bucket) !== undefined),
+  );
   const colour = colourOfFailures;
   const sceneOf = useMemo(() => {
-    const ticks = ticksOf(Math.max(...rates.map((rate) => rate ?? 0)));
     return (frame: Frame) => {
       const top = ticks.at(-1) ?? 1;
-      const bands = buckets.flatMap((bucket, index) => {
-        if (!unusual.some((range) => overlapOf(range, bucket) !== undefined)) return [];
-        const { x, width } = bandAt(frame, buckets.length, index);
-        return [`M${x} ${frame.top}h${width}V${frame.bottom}h${-width}z`];
-      });
-      const tickText = (value: number) => shareText(value, 1);
       const axes = { frame, buckets, ticks, tickText, unit: '% of events' };
+      const hasDots = drawn.length <= dotsMax;
       return sceneWith(axes, [
-        { d: bands.join(''), fill: colour, opacity: 0.13 },
-        { d: linePath(frame, top, rates), stroke: colour },
-        ...(rates.length > dotsMax ? [] : [{ d: dotsPath(frame, top, rates), fill: colour }]),
+        { d: bandsPath(frame, bands), fill: colour, opacity: 0.13 },
+        { d: linePath(frame, top, drawn), stroke: colour, opacity: 0.35 },
+        { d: linePath(frame, top, firm), stroke: colour },
+        ...(hasDots ? [{ d: dotsPath(frame, top, firm), fill: colour }] : []),
+        ...(hasDots
+          ? [
+              {
+                d: dotsPath(frame, top, faint),
+                fill: 'var(--surface)',
+                stroke: colour,
+                opacity: 0.6,
+              },
+            ]
+          : []),
       ]);
     };
   }, [content, unusual]);
@@ -63,6 +86,9 @@ export function FailureChart({ store, view, snapshot, today, unusual }: FailureC
       ? 'no events, so no rate'
       : `${shareText(failed[index] ?? 0, whole[index] ?? 0)}: ${wholeText(failed[index] ?? 0)} of ${wholeText(whole[index] ?? 0)} events`;
   const titleAt = (index: number) => (buckets[index] === undefined ? '' : dayText(buckets[index]));
+  const partAt = (index: number) =>
+    buckets[index] === undefined ? undefined : whyPart(buckets[index], unit, today);
+  const legend = legendOf(content);
   return (
     <section class="card" aria-labelledby="failures-title">
       <div class="card-head">
@@ -72,8 +98,12 @@ export function FailureChart({ store, view, snapshot, today, unusual }: FailureC
           save={(frame) =>
             savePicture(`failure-rate-${snapshot.range.from}.png`, {
               title: `Failure rate per ${unit}`,
-              note: `${rangeText(snapshot.range)}: ${rate} of ${wholeText(sumOf(whole))} events`,
-              keys: [{ colour, text: `states with ${words}` }],
+              note: `${rangeText(snapshot.range)}: ${rate} of ${wholeText(sumOf(whole))} events${filtersText(view)}`,
+              keys: [
+                { colour, text: `states with ${words}` },
+                ...(bands.includes(true) ? [{ colour, opacity: 0.25, text: 'unusual days' }] : []),
+                ...legend.map((text) => ({ colour, opacity: 0, text })),
+              ],
               scene: sceneOf(frame),
             })
           }
@@ -87,8 +117,7 @@ export function FailureChart({ store, view, snapshot, today, unusual }: FailureC
         tip={(index) => (
           <table>
             <caption>
-              {titleAt(index)}
-              {(buckets[index]?.to ?? '') >= today && <small> not over</small>}
+              {titleAt(index)} <small>{partAt(index)}</small>
             </caption>
             <tbody>
               <tr>
@@ -99,14 +128,16 @@ export function FailureChart({ store, view, snapshot, today, unusual }: FailureC
         )}
         onChoose={(range) => store.show({ range })}
       />
-      {(unusual.length > 0 || whole.includes(0)) && (
+      {(bands.includes(true) || legend.length > 0) && (
         <ul class="legend">
-          {unusual.length > 0 && (
+          {bands.includes(true) && (
             <li class="rule">
               <Swatch colour={colour} opacity={0.25} /> unusual days
             </li>
           )}
-          {whole.includes(0) && <li class="rule">Gap: no events in that {unit}, so no rate</li>}
+          {legend.map((text) => (
+            <li class="rule">{text}</li>
+          ))}
         </ul>
       )}
       <TableBehind
@@ -120,4 +151,16 @@ export function FailureChart({ store, view, snapshot, today, unusual }: FailureC
       />
     </section>
   );
+}
+
+/** What pale points and gaps are. */
+function legendOf({ unit, whole, faint, isCut }: ReturnType<typeof contentOf>): string[] {
+  const notWhole = unit === 'day' ? 'not over' : `not a whole ${unit}`;
+  const higher = isCut ? '; at the upper edge: higher' : '';
+  return [
+    ...(faint.some((rate) => rate !== undefined)
+      ? [`Pale: fewer than ${eventsMin} events, or ${notWhole}${higher}`]
+      : []),
+    ...(whole.includes(0) ? [`Gap: no events in that ${unit}, so no rate`] : []),
+  ];
 }

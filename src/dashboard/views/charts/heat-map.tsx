@@ -60,7 +60,7 @@ export function HeatMapTable({ store, view, snapshot }: HeatMapProps) {
                   <StateName store={store} column={column} />
                 </th>
               ))}
-              <th scope="col">{isOfRates ? 'All failures' : 'Total'}</th>
+              <th scope="col">{isOfRates ? failuresText(view) : 'Total'}</th>
             </tr>
           </thead>
           <tbody>
@@ -79,11 +79,9 @@ export function HeatMapTable({ store, view, snapshot }: HeatMapProps) {
                   {columns.map(({ name, isFailing, index }) => {
                     const count = cells[index] ?? 0;
                     const value = mode === 'count' ? count : count / total;
-                    const shade = shadeOf(
-                      value,
-                      isFailing ? largest.failing : largest.passing,
-                      mode,
-                    );
+                    const most = isFailing ? largest.failing : largest.passing;
+                    const isSum = mode === 'count' && (type === undefined || name === undefined);
+                    const shade = isSum ? 0 : shadeOf(value, most, mode);
                     const text = textOf(count, total);
                     const isOne = type !== undefined && name !== undefined && count > 0;
                     return (
@@ -134,14 +132,23 @@ const captions = {
   rate: 'failures ÷ events of the type',
 };
 
-/** The largest values of the failing states and of the others: each has its own scale. */
-function largestOf({ cells, columns, rowTotals }: HeatMap, mode: HeatMode) {
+function failuresText({ states }: View): string {
+  return states.length === 0 ? 'All failures' : 'Chosen failures';
+}
+
+/**
+ * The largest values of the failing states and of the others: each has its own scale. Counts of many names
+ * are not on it, because single names would all be pale beside them.
+ */
+function largestOf({ cells, types, columns, rowTotals }: HeatMap, mode: HeatMode) {
+  const isSum = (row: number, column: number) =>
+    mode === 'count' && (types[row] === undefined || columns[column]?.name === undefined);
   const largest = (failing: boolean) =>
     Math.max(
       0,
       ...cells.flatMap((row, at) =>
         row
-          .filter((_, index) => columns[index]?.isFailing === failing)
+          .filter((_, index) => columns[index]?.isFailing === failing && !isSum(at, index))
           .map((count) => (mode === 'count' ? count : count / (rowTotals[at] ?? 1))),
       ),
     );

@@ -1,8 +1,11 @@
 import { save } from '../save.ts';
-import type { Scene } from './plot.tsx';
+import type { Layer, Scene } from './plot.tsx';
 
 export interface PictureKey {
   readonly colour: string;
+  /** Of a line, its dashes. */
+  readonly dash?: string;
+  readonly opacity?: number;
   readonly text: string;
 }
 
@@ -72,14 +75,16 @@ function paint(
   context.fillText(title, 0, 14);
   context.font = font;
   context.fillStyle = resolved('var(--muted)');
-  context.fillText(note, 0, 34);
+  context.fillText(note, 0, 34, scene.frame.width);
   context.translate(0, headHeight - 10);
   paintScene(context, scene);
   context.translate(0, scene.frame.height + 10);
-  keys.forEach(({ colour, text: name }, index) => {
+  keys.forEach(({ colour, dash, opacity = 1, text: name }, index) => {
     const { x = 0, line = 0 } = places[index] ?? {};
-    context.fillStyle = resolved(colour);
-    context.fillRect(x, line * lineHeight + 2, 10, 10);
+    const y = line * lineHeight + 2;
+    const shape = dash === undefined ? `M${x} ${y}h10v10h-10z` : `M${x - 3} ${y + 5}h16`;
+    const drawn = dash === undefined ? { fill: colour } : { stroke: colour, dash };
+    paintLayer(context, { d: shape, opacity, ...drawn });
     context.fillStyle = text;
     context.textAlign = 'start';
     context.fillText(name, x + 16, line * lineHeight + 11);
@@ -87,26 +92,31 @@ function paint(
 }
 
 function paintScene(context: CanvasRenderingContext2D, { layers, labels }: Scene): void {
-  for (const { d, fill, stroke, dash, opacity = 1 } of layers) {
-    const path = new Path2D(d);
-    context.globalAlpha = opacity;
-    if (fill !== undefined) {
-      context.fillStyle = resolved(fill);
-      context.fill(path);
-    }
-    if (stroke !== undefined) {
-      context.strokeStyle = resolved(stroke);
-      context.lineWidth = 2;
-      context.setLineDash((dash ?? '').split(' ').filter(Boolean).map(Number));
-      context.stroke(path);
-    }
-  }
-  context.globalAlpha = 1;
+  for (const layer of layers) paintLayer(context, layer);
   context.fillStyle = resolved('var(--muted)');
   for (const { x, y, text, anchor } of labels) {
     context.textAlign = anchor === 'middle' ? 'center' : anchor;
     context.fillText(text, x, y);
   }
+}
+
+function paintLayer(
+  context: CanvasRenderingContext2D,
+  { d, fill, stroke, dash, opacity = 1 }: Layer,
+): void {
+  const path = new Path2D(d);
+  context.globalAlpha = opacity;
+  if (fill !== undefined) {
+    context.fillStyle = resolved(fill);
+    context.fill(path);
+  }
+  if (stroke !== undefined) {
+    context.strokeStyle = resolved(stroke);
+    context.lineWidth = 2;
+    context.setLineDash((dash ?? '').split(' ').filter(Boolean).map(Number));
+    context.stroke(path);
+  }
+  context.globalAlpha = 1;
 }
 
 /** A colour of CSS as it is on the page now: a canvas knows no variables. */

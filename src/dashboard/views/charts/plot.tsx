@@ -2,8 +2,10 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 import type { Bucket } from '../../data/calendar/buckets.ts';
+import { rangeText } from '../../data/calendar/date-text.ts';
 import type { Range } from '../../data/calendar/days.ts';
 import { bandAt, frameOf, indexAt, type Frame } from '../../data/plot.ts';
+import { dayText } from './bucket-text.ts';
 
 /** A shape of a chart. */
 export interface Layer {
@@ -41,18 +43,22 @@ interface PlotProps {
 
 /**
  * A chart in which the reader moves along the days: with a pointer or the arrow keys. A click or Enter
- * chooses the bucket, a drag or the arrow keys with Shift several.
+ * chooses the bucket, a drag or the arrow keys with Shift several. A tap shows the bucket, with a button to choose it.
  */
 export function Plot({ label, buckets, sceneOf, textOf, tip, onChoose }: PlotProps) {
   const box = useRef<HTMLDivElement>(null);
   const frame = useFrame(box);
   const [cursor, setCursor] = useState<Cursor>();
-  useEffect(() => setCursor(undefined), [buckets]);
+  // New counts of the same days leave the cursor where it is.
+  useEffect(() => setCursor(undefined), [buckets[0]?.from, buckets.at(-1)?.to, buckets.length]);
   const scene = sceneOf(frame);
   const last = buckets.length - 1;
-  const choose = ({ at, from }: Cursor) => {
-    const [first, end] = [buckets[Math.min(at, from)], buckets[Math.max(at, from)]];
-    if (first !== undefined && end !== undefined) onChoose({ from: first.from, to: end.to });
+  const chosenOf = ({ at, from }: Cursor): Range => ({
+    from: buckets[Math.min(at, from, last)]?.from ?? '',
+    to: buckets[Math.min(last, Math.max(at, from))]?.to ?? '',
+  });
+  const choose = (chosen: Cursor) => {
+    onChoose(chosenOf(chosen));
     setCursor(undefined);
   };
   const atPointer = (event: PointerEvent) => {
@@ -94,25 +100,46 @@ export function Plot({ label, buckets, sceneOf, textOf, tip, onChoose }: PlotPro
         onPointerDown={(event) => {
           if (event.button !== 0) return;
           const index = atPointer(event);
+          const isTap = event.pointerType === 'touch';
           event.currentTarget.setPointerCapture(event.pointerId);
-          setCursor({ at: index, from: index, isDragged: true });
+          const isFirstTap = isTap && (cursor?.isTapped !== true || cursor.at !== index);
+          setCursor({ at: index, from: index, isDragged: true, isTapped: isTap, isFirstTap });
         }}
         onPointerMove={(event) => {
           const index = atPointer(event);
-          const isDragged = cursor?.isDragged ?? false;
-          setCursor({ at: index, from: isDragged ? (cursor?.from ?? index) : index, isDragged });
+          if (cursor?.isDragged === true) setCursor({ ...cursor, at: index });
+          // A finger that goes away leaves no position.
+          else if (event.pointerType !== 'touch') {
+            setCursor({ at: index, from: index, isDragged: false });
+          }
         }}
         onPointerUp={() => {
-          if (cursor?.isDragged === true) choose(cursor);
+          if (cursor?.isDragged !== true) return;
+          if (cursor.isFirstTap === true && cursor.at === cursor.from) {
+            setCursor({ ...cursor, isDragged: false });
+          } else choose(cursor);
         }}
         onPointerCancel={() => setCursor(undefined)}
-        onPointerLeave={() => {
-          if (cursor?.isDragged !== true) setCursor(undefined);
+        onPointerLeave={(event) => {
+          if (cursor?.isDragged !== true && event.pointerType !== 'touch') setCursor(undefined);
         }}
       />
       {cursor !== undefined && (
-        <Tip frame={frame} band={bandAt(frame, buckets.length, at)}>
-          {tip(at)}
+        <Tip
+          frame={frame}
+          band={bandAt(frame, buckets.length, at)}
+          isAbove={cursor.isDragged && cursor.isTapped === true && at !== cursor.from}
+        >
+          {at === cursor.from ? tip(at) : <b>{rangeText(chosenOf(cursor))}</b>}
+          {cursor.isTapped === true && !cursor.isDragged && (
+            <button
+              type="button"
+              onMouseDown={(event) => event.preventDefault()}
+              onClick={() => choose(cursor)}
+            >
+              {`Show only ${dayText(chosenOf(cursor))}`}
+            </button>
+          )}
         </Tip>
       )}
     </div>
@@ -124,6 +151,9 @@ interface Cursor {
   /** Where a selection began; the same if there is none. */
   readonly from: number;
   readonly isDragged: boolean;
+  /** Whether a finger put it there: the first tap on a bucket shows it, the second chooses it. */
+  readonly isTapped?: boolean;
+  readonly isFirstTap?: boolean;
 }
 
 function moved(key: string, at: number, last: number): number | undefined {
@@ -196,17 +226,19 @@ function Marked({ frame, count, cursor }: { frame: Frame; count: number; cursor:
 interface TipProps {
   frame: Frame;
   band: { readonly x: number; readonly width: number };
+  /** Whether it must not cover the days under a finger. */
+  isAbove: boolean;
   children: ComponentChildren;
 }
 
 /** Beside the bucket, on the side with more room. */
-function Tip({ frame, band, children }: TipProps) {
+function Tip({ frame, band, isAbove, children }: TipProps) {
   const isRight = band.x + band.width / 2 < (frame.left + frame.right) / 2;
   const style = isRight
     ? { left: `${band.x + band.width + 8}px` }
     : { right: `${frame.width - band.x + 8}px` };
   return (
-    <div class="tip" style={style}>
+    <div class={isAbove ? 'tip above' : 'tip'} style={style}>
       {children}
     </div>
   );

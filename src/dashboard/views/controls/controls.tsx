@@ -34,7 +34,7 @@ export function Controls({ store, state }: { store: Store; state: State }) {
         <input
           id={failureId}
           type="text"
-          size={6}
+          size={14}
           value={view.failureWords.join(', ')}
           title="Words, with commas between: a state that contains one counts as a failure"
           onChange={({ currentTarget }) =>
@@ -51,7 +51,9 @@ export function Controls({ store, state }: { store: Store; state: State }) {
         onClick={() => store.show({ isLive: !view.isLive })}
       >
         <span class="dot" aria-hidden="true" />
-        Live updates
+        <span>
+          Live updates <b aria-hidden="true">{view.isLive ? 'on' : 'off'}</b>
+        </span>
       </button>
       <CopyLink view={{ ...view, range: rangeOf(view, state.days), isLive: false }} />
       <Chips store={store} view={view} />

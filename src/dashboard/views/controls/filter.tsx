@@ -56,7 +56,10 @@ export function Filter({ store, view, field, label, names = [] }: FilterProps) {
       class="filter"
       ref={details}
       // Chosen names come first; the order does not change while the list is open.
-      onToggle={() => setFirst(chosen)}
+      onToggle={({ currentTarget }) => {
+        setFirst(chosen);
+        keepInside(currentTarget);
+      }}
       onKeyDown={({ key, currentTarget }) => {
         if (key !== 'Escape') return;
         currentTarget.open = false;
@@ -98,4 +101,14 @@ export function Filter({ store, view, field, label, names = [] }: FilterProps) {
       </div>
     </details>
   );
+}
+
+/** Moves the popup to the left if it would be wider than the page. */
+function keepInside(details: HTMLElement): void {
+  const popup = details.querySelector<HTMLElement>('.choices');
+  const page = details.parentElement?.getBoundingClientRect();
+  if (popup === null || page === undefined) return;
+  popup.style.left = '';
+  const over = popup.getBoundingClientRect().right - page.right;
+  if (over > 0) popup.style.left = `${-over}px`;
 }

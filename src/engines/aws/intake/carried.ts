@@ -9,6 +9,7 @@ import {
 } from '../../../pipeline/chunks/carried-batch.ts';
 import type { BatchIdentity, Chunk } from '../../../pipeline/chunks/chunk.ts';
 import { recut } from '../../../pipeline/chunks/recut.ts';
+import { inflate } from '../../../pipeline/inflate.ts';
 import { Unavailable, type Batch } from '../../../pipeline/ports.ts';
 import type { KeyRecord } from '../ledger/batch-records.ts';
 import { roomMs } from '../ledger/settings.ts';
@@ -18,8 +19,10 @@ import { roomMs } from '../ledger/settings.ts';
  * attempt at it, and all that comes later, go by the id and not by the setting.
  */
 
-const mayBeOnItsWay =
+export const mayBeOnItsWay =
   'An earlier attempt at this batch may still be counted. Send it again after a day.';
+/** An invocation inflates and parses hundreds of bodies in its time. */
+const inflatedBytesMax = 4 * carriedBytesMax;
 /** The clocks of two functions differ by less. */
 const clockSkewMsMax = 3_600_000;
 
@@ -27,7 +30,7 @@ type Identity = Pick<KeyRecord, 'batchId' | 'receivedAt' | 'itemsPerMessage'>;
 
 /** Whether one message can carry the batch. */
 export function makesOneMessage(batch: Batch, identity: Identity, dayOf: DayOf): boolean {
-  if (!mayBeCarried(batch, identity.itemsPerMessage)) return false;
+  if (!mayBeCarried(batch, identity.itemsPerMessage) || !fitsMessage(batch)) return false;
   const cut = recut({ ...batch, ...identity }, dayOf);
   return 'chunks' in cut && cut.chunks.length === 1;
 }
@@ -48,8 +51,12 @@ export function carriedChunk(
     return undefined;
   }
   // A retry may be sent without compression, and be too large: it takes the four steps.
-  if (raw.body.length > carriedBytesMax) return undefined;
+  if (!fitsMessage(raw)) return undefined;
   return { ...chunk, message: carriedMessage({ ...raw, rejected: 0 }) };
+}
+
+function fitsMessage({ body, encoding }: Pick<CarriedBatch, 'body' | 'encoding'>): boolean {
+  return body.length <= carriedBytesMax && !('code' in inflate(body, encoding, inflatedBytesMax));
 }
 
 /** Whether the record of a key is of such a batch. A replayed one has an object. */

@@ -13,6 +13,7 @@ import { recut } from '../../../pipeline/chunks/recut.ts';
 import type { SweepProgress } from '../../../pipeline/sweep/ports.ts';
 import type { DynamodbBatchRecords, KeyRecord } from '../ledger/batch-records.ts';
 import { keyIdOf } from '../ledger/ledger-table.ts';
+import { carriedChunk, isCarriedRecord, isGivenUp, mayBeOnItsWay } from './carried.ts';
 import { attemptMsMax, notTaken } from './intake.ts';
 import type { S3RawBatch, S3RawStore } from './raw-store.ts';
 import { orUnavailable } from '../unavailable.ts';
@@ -135,10 +136,12 @@ async function queueAll(
  * its batch.
  */
 async function claimKey(
-  { records, rawStore, now }: AwsReplayOptions,
-  { caller, idempotency }: ReplayedBatch,
+  options: AwsReplayOptions,
+  batch: ReplayedBatch,
   raw: S3RawBatch,
 ): Promise<KeyRecord | 'kept' | undefined> {
+  const { records, rawStore, now } = options;
+  const { caller, idempotency } = batch;
   if (idempotency === undefined) return undefined;
   const { key, bodySha256 } = idempotency;
   // Another attempt at the same batch may hold it.
@@ -148,11 +151,33 @@ async function claimKey(
       return holder.receivedAt >= raw.receivedAt ? 'kept' : undefined;
     }
     if (!isRetryOf(holder, { bodySha256 })) return 'kept';
-    const heldKey = rawKeyOf(holder.batchId, holder.receivedAt);
-    if ((await records.isComplete(holder.batchId)) || (await rawStore.has(heldKey))) return holder;
+    if (await records.isComplete(holder.batchId)) return holder;
+    if (isCarriedRecord(holder, batch.accepted)) {
+      if (await isGivenUp(holder, options)) return undefined;
+      await sendAgain(options, { ...batch, keyId: keyIdOf(caller, key) }, holder);
+      return holder;
+    }
+    if (await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt))) return holder;
     if (now() - holder.receivedAt >= attemptMsMax) return undefined;
     throw new Unavailable('storage_failed', underWay);
   });
+}
+
+/**
+ * Sends the message that carries the holder's body, as a retry of the client would: nothing shows whether
+ * an earlier attempt has sent it.
+ * @throws {Unavailable} if the body came in a form that is too large for a message
+ */
+async function sendAgain(
+  { queue, dayOf }: AwsReplayOptions,
+  { body, encoding, accepted, keyId }: ReplayedBatch & { readonly keyId: string },
+  { batchId, receivedAt }: KeyRecord,
+): Promise<void> {
+  const raw = { batchId, receivedAt, body, encoding, accepted, rejected: 0, keyId };
+  const cut = recut({ ...raw, itemsPerMessage: Number.POSITIVE_INFINITY }, dayOf);
+  const chunk = 'chunks' in cut ? carriedChunk(raw, cut.chunks) : undefined;
+  if (chunk === undefined) throw new Unavailable('storage_failed', mayBeOnItsWay);
+  await queue.send([chunk]);
 }
 
 /** The same batch may come in another encoding, where a gateway does not pass compressed bodies. */

@@ -1,0 +1,45 @@
+import type { StatsRow } from '../../pipeline/stats/formats.ts';
+import type { DateRange } from '../../pipeline/store-admin.ts';
+
+const sparks = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const noCounts = '·';
+/** A longer line would wrap in a terminal of 80 columns. */
+const daysMax = 40;
+const dayMs = 86_400_000;
+
+/**
+ * The totals of the latest days of a range as one line, with a dot for each day without counts; empty for a
+ * single day. If all counts are older than the latest days, the line ends with the last of them.
+ */
+export function dayLine(rows: readonly StatsRow[], range: DateRange): string {
+  const totals = new Map<string, number>();
+  for (const { date = '', count } of rows) totals.set(date, (totals.get(date) ?? 0) + count);
+  const counted = [...totals.keys()].sort();
+  const [first, last] = [counted[0], counted.at(-1)];
+  if (first === undefined || last === undefined || range.from === range.to) return '';
+  const earliest = (end: string) =>
+    laterOf(dateAt(end, 1 - daysMax), laterOf(range.from, '0001-01-01'));
+  const to = last < earliest(range.to) ? last : range.to;
+  const days = daysOf(earliest(to), to);
+  const largest = Math.max(...days.map((day) => totals.get(day) ?? 0));
+  const line = days.map((day) => {
+    const count = totals.get(day) ?? 0;
+    return count === 0 ? noCounts : sparks[Math.round((count / largest) * (sparks.length - 1))];
+  });
+  return `${line.join('')}  ${days[0] ?? ''} to ${to}; ${noCounts} no counts\n`;
+}
+
+function daysOf(from: string, to: string): string[] {
+  const days: string[] = [];
+  for (let day = from; day <= to; day = dateAt(day, 1)) days.push(day);
+  return days;
+}
+
+function dateAt(day: string, later: number): string {
+  return new Date(Date.parse(`${day}T00:00:00Z`) + later * dayMs).toISOString().slice(0, 10);
+}
+
+/** Days before the year 0 have signs, which sort first. */
+function laterOf(a: string, b: string): string {
+  return a > b ? a : b;
+}
