@@ -52,7 +52,8 @@ async function askWindow<T extends Dated>(
   const parts = await Promise.all([
     part(window.from, addDays(range.from, -1)),
     within ?? ask<T>(range, filters, groupBy),
-    part(addDays(range.to, 1), window.to),
+    // After the last day of the calendar there is none.
+    window.to > range.to ? part(addDays(range.to, 1), window.to) : [],
   ]);
   return parts.flat();
 }
