@@ -1,12 +1,12 @@
-import type { DailyRow, PairRow, Row } from '../data/counts.ts';
-import { addDays, countDays, firstDay, type Range } from '../data/calendar/days.ts';
+import { sumBy, topNames, type DailyRow, type PairRow, type Row } from '../data/counts.ts';
+import { addDays, countDays, firstDay, type Day, type Range } from '../data/calendar/days.ts';
 import { historyOf, windowOf, type History } from '../data/unusual/history.ts';
-import { filterValuesMax } from '../data/view.ts';
-import { rowsMax, type Loading } from './load.ts';
+import { filterValuesMax, type Filters } from '../data/view.ts';
+import { noFilters, rowsMax, type Loading } from './load.ts';
 
 /**
  * Loads the counts by which days are judged: of the chosen types, in any state. With many names, only
- * the totals and the failing states.
+ * the totals, the failing states and the largest types.
  * @param pairs those of the chosen types in the range
  * @param rows those of the range, if they are loaded, with the filters applied
  */
@@ -15,46 +15,92 @@ export async function loadHistory(
   pairs: readonly PairRow[],
   rows: readonly Row[] | undefined,
 ): Promise<History | undefined> {
-  const { range, view, isFailing } = loading;
-  const window = windowOf(range);
+  const { range, view, isFailing, today } = loading;
+  const window = windowOf(range, today);
   if (pairs.length === 0 || window.from < firstDay) return undefined;
+  const ask = <T extends Dated>(filters: Filters, groupBy?: string) =>
+    askWindow<T>(loading, window, filters, groupBy);
+  const daily = view.types.length === 0 ? undefined : ask<DailyRow>(noFilters, 'date');
   if (pairs.length * countDays(window) > rowsMax) {
-    return historyOf(window, await askTotals(loading, window, pairs), isFailing);
+    const totals = await askTotals(loading, ask, pairs, countDays(window));
+    return historyOf(window, totals, isFailing, await daily);
   }
   const filters = { types: view.types, states: [] };
   const isWhole = rows !== undefined && view.states.length === 0;
-  const [before, within] = await Promise.all([
-    window.from >= range.from
-      ? []
-      : loading.ask<Row>(
-          { from: window.from, to: addDays(range.from, -1) },
-          filters,
-          undefined,
-          true,
-        ),
-    isWhole ? rows : loading.ask<Row>(range, filters),
+  const [all, counts] = await Promise.all([
+    askWindow<Row>(loading, window, filters, undefined, isWhole ? rows : undefined),
+    daily,
   ]);
-  return historyOf(window, [...before, ...within], isFailing);
+  return historyOf(window, all, isFailing, counts);
 }
 
-/** Rows without types, and without the states that are no failures. */
-async function askTotals(
-  { ask, view: { types }, isFailing }: Loading,
+type Dated = Pick<Row, 'date'>;
+
+/**
+ * Requests the days of a window: those before, in and after the range, because an answer is limited to a
+ * year and the days outside it seldom change.
+ */
+async function askWindow<T extends Dated>(
+  { ask, range }: Loading,
   window: Range,
+  filters: Filters,
+  groupBy?: string,
+  within?: readonly T[],
+): Promise<T[]> {
+  const part = (from: Day, to: Day) =>
+    from > to ? [] : ask<T>({ from, to }, filters, groupBy, true);
+  const parts = await Promise.all([
+    part(window.from, addDays(range.from, -1)),
+    within ?? ask<T>(range, filters, groupBy),
+    // After the last day of the calendar there is none.
+    window.to > range.to ? part(addDays(range.to, 1), window.to) : [],
+  ]);
+  return parts.flat();
+}
+
+type AskWindow = <T extends Dated>(filters: Filters, groupBy?: string) => Promise<T[]>;
+
+/** Few enough for a filter. */
+const typesMax = 50;
+
+/** Rows of the failing states, of the largest types, and of what is left of each day. */
+async function askTotals(
+  { view, isFailing }: Loading,
+  ask: AskWindow,
   pairs: readonly PairRow[],
+  days: number,
 ): Promise<Row[]> {
   const states = [...new Set(pairs.map(({ state }) => state))].filter(isFailing);
-  const asked = states.slice(0, filterValuesMax);
-  const [daily, failed] = await Promise.all([
-    ask<DailyRow>(window, { types, states: [] }, 'date', true),
-    asked.length === 0
+  const failing = states.slice(0, filterValuesMax);
+  const most = Math.floor(rowsMax / (days * (failing.length + 1)));
+  const largest = topNames(
+    sumBy(pairs, ({ type }) => type),
+    Math.min(typesMax, most),
+  );
+  const all = { types: view.types, states: [] };
+  const [daily, failed, ofTypes, failedOfTypes] = await Promise.all([
+    ask<DailyRow>(all, 'date'),
+    failing.length === 0 ? [] : ask<Omit<Row, 'type'>>({ ...all, states: failing }, 'date,state'),
+    largest.length === 0 ? [] : ask<Omit<Row, 'state'>>({ ...all, types: largest }, 'date,type'),
+    failing.length === 0 || largest.length === 0
       ? []
-      : ask<Omit<Row, 'type'>>(window, { types, states: asked }, 'date,state', true),
+      : ask<Row>({ types: largest, states: failing }),
   ]);
-  const left = new Map(daily.map(({ date, count }) => [date, count]));
-  for (const { date, count } of failed) left.set(date, (left.get(date) ?? 0) - count);
-  return [
-    ...failed.map((row) => ({ ...row, type: '' })),
-    ...[...left].map(([date, count]) => ({ date, type: '', state: '', count })),
+  const named = [
+    ...failedOfTypes,
+    ...restOf(ofTypes, failedOfTypes, ({ date, type }) => `${date} ${type ?? ''}`),
   ];
+  const others = restOf(failed, failedOfTypes, ({ date, state }) => `${date} ${state ?? ''}`);
+  return [...named, ...others, ...restOf(daily, [...named, ...others], ({ date }) => date)];
+}
+
+type Sum = DailyRow & Partial<Pick<Row, 'type' | 'state'>>;
+
+/** What rows of sums have beyond their parts; an empty name stands for several. */
+function restOf(sums: readonly Sum[], parts: readonly Row[], keyOf: (row: Sum) => string): Row[] {
+  const known = sumBy(parts, keyOf);
+  return sums.map((sum) => ({
+    ...{ type: '', state: '', ...sum },
+    count: Math.max(0, sum.count - (known.get(keyOf(sum)) ?? 0)),
+  }));
 }

@@ -17,7 +17,7 @@ import {
   type Day,
   type Range,
 } from '../data/calendar/days.ts';
-import { findingsOf, type Finding } from '../data/unusual/findings.ts';
+import { findingsInSteps, type Finding } from '../data/unusual/findings.ts';
 import type { History } from '../data/unusual/history.ts';
 import type { PresetDays } from '../data/calendar/periods.ts';
 import { seriesNames } from '../data/series.ts';
@@ -126,8 +126,7 @@ export async function load(
     loadHistory(loading, allPairs.filter(isOfType), counted.rows),
   ]);
   await nextTask(signal);
-  const findings = history === undefined ? [] : findingsOf(history, range, days.today);
-  await nextTask(signal);
+  const findings = history === undefined ? [] : await judge(history, loading, signal);
   return {
     findings,
     ...{ range, ...sums, ...before, rows: counted.rows, pairs: counted.pairs, history },
@@ -138,6 +137,25 @@ export async function load(
     allStates: [...new Set(allPairs.map(({ state }) => state))].sort(),
     elsewhere: allPairs.length > 0 ? undefined : await latestDays(ask, isInUse),
   };
+}
+
+/** A step of judging is short; a task consists of several, up to this time. */
+const taskMs = 12;
+
+async function judge(
+  history: History,
+  { range, today }: Loading,
+  signal: AbortSignal,
+): Promise<readonly Finding[]> {
+  const steps = findingsInSteps(history, range, today);
+  let started = performance.now();
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+    if (performance.now() - started < taskMs) continue;
+    await nextTask(signal);
+    started = performance.now();
+  }
 }
 
 /** Ends the task, so that the page answers to its reader between the steps of a load. */

@@ -12,6 +12,7 @@ import { HeatMapTable } from './charts/heat-map.tsx';
 import { TypeRates } from './charts/type-rates.tsx';
 import { Figures } from './figures.tsx';
 import { RowsTable } from './rows-table.tsx';
+import { isMoreFailures } from '../data/unusual/findings.ts';
 import { Unusual } from './unusual.tsx';
 
 interface Shown {
@@ -26,7 +27,7 @@ export function Dashboard({ store, state, snapshot }: Shown) {
   const isOld = state.isLoading && countsOf(state.view) !== countsOf(view);
   const { findings } = snapshot;
   const unusual = useMemo(
-    () => findings.flatMap(({ measure, range }) => (measure === 'failures' ? [range] : [])),
+    () => findings.filter(isMoreFailures).map(({ range }) => range),
     [findings],
   );
   const shown = { store, view, snapshot, today: days.today };

@@ -1,11 +1,12 @@
-import { useState } from 'preact/hooks';
+import { useMemo, useState } from 'preact/hooks';
 
-import { namedDay } from '../data/calendar/date-text.ts';
+import { longDay, namedDay } from '../data/calendar/date-text.ts';
 import type { Day } from '../data/calendar/days.ts';
-import type { Finding } from '../data/unusual/findings.ts';
-import type { History } from '../data/unusual/history.ts';
+import { isMoreFailures, type Finding } from '../data/unusual/findings.ts';
+import { judgedFrom, type History } from '../data/unusual/history.ts';
 import { daysInReview, statementOf, summaryOf, summaryText } from '../data/unusual/words.ts';
-import type { View } from '../data/view.ts';
+import { wholeText } from '../data/format.ts';
+import { filterValuesMax, type View } from '../data/view.ts';
 import type { Snapshot } from '../state/load.ts';
 import type { Store } from '../state/store.ts';
 import { Arrow } from './arrow.tsx';
@@ -17,32 +18,33 @@ interface UnusualProps {
   today: Day;
 }
 
-const shownMax = 3;
+const shownMax = 5;
 
 /** Says what is unusual in the range, then the latest day that is over, then today so far. */
 export function Unusual({ store, view, snapshot, today }: UnusualProps) {
-  const { history, findings, range } = snapshot;
+  const { history, findings, range, typePairs } = snapshot;
   const [isWhole, setIsWhole] = useState(false);
+  const types = useMemo(() => new Set(typePairs.map(({ type }) => type)).size, [typePairs]);
   if (history === undefined) return null;
   const { over, soFar } = daysInReview(range, today);
-  const latest = over === undefined ? undefined : summaryOf(history, over);
-  const hasNoPast = latest?.events.kind === 'unknown';
+  const from = judgedFrom(history);
   const shown = isWhole ? findings : findings.slice(0, shownMax);
+  const isOfSome = history.types.size < types;
   return (
     <section class="card unusual" aria-labelledby="unusual-title">
       <h2 id="unusual-title">
         {findings.length > 0
           ? 'What is unusual'
-          : over === undefined
-            ? 'Today is not over'
-            : hasNoPast
-              ? 'Too few days to say what is unusual'
+          : from > over
+            ? 'Too few days to say what is unusual'
+            : isOfSome
+              ? 'Nothing unusual in what is judged'
               : 'Nothing unusual'}
       </h2>
       {findings.length > 0 && (
         <ul class="findings">
           {shown.map((finding) => (
-            <FindingLine store={store} view={view} finding={finding} over={over} />
+            <FindingLine store={store} view={view} finding={finding} />
           ))}
         </ul>
       )}
@@ -52,25 +54,57 @@ export function Unusual({ store, view, snapshot, today }: UnusualProps) {
         </button>
       )}
       <dl class="days-in-review">
-        {over !== undefined && <DayLine store={store} history={history} day={over} isOver />}
+        <DayLine store={store} history={history} day={over} isOver />
         {soFar && <DayLine store={store} history={history} day={today} isOver={false} />}
       </dl>
-      {view.states.length > 0 && <p class="hint">Events of days are those in all states.</p>}
-      {history.types.size === 0 && (
-        <p class="hint">There are too many names to judge single types: choose some types.</p>
-      )}
-      <details class="behind">
-        <summary>How days are judged</summary>
-        <p>
-          Each number is compared with the same weekday of the eight weeks before: with their
-          median, and with their spread, the median distance from it. It is unusual if it differs by
-          more than five times the spread, by at least a quarter of the median (half for failure
-          rates and single names), and by more than chance explains (four times the square root of
-          the expected number; five for single names). It takes four such days with data. Today is
-          not judged before it is over.
+      {isOfSome && (
+        <p class="hint">
+          Judged are all events, the failing states, and{' '}
+          {history.types.size === 0
+            ? 'no single types, of which there are too many'
+            : `the ${history.types.size} largest of ${wholeText(types)} types`}
+          : choose some types to judge them.
         </p>
-      </details>
+      )}
+      {from > range.from && from <= over && (
+        <p class="hint">
+          Judged are the days from {longDay(from)}: the days before have fewer than four weeks of
+          data before them.
+        </p>
+      )}
+      {view.states.length > 0 && <p class="hint">Events of days are those in all states.</p>}
+      <HowDaysAreJudged />
     </section>
+  );
+}
+
+function HowDaysAreJudged() {
+  return (
+    <details class="behind">
+      <summary>How days are judged</summary>
+      <p>
+        Days, alone and in a row, are compared with the eight weeks before the first of them: events
+        with the mean of the same weekdays, failure rates with failures ÷ events of those weeks.
+        Days that were unusual themselves are left out; at least four of the same weekdays must have
+        data. A difference is unusual if it is
+      </p>
+      <ul>
+        <li>
+          at least a quarter of the usual for all events, or half of it for a failure rate, a type
+          or a state, and
+        </li>
+        <li>
+          more than chance explains, measured by how much the days of those weeks scatter. The more
+          names and days there are, the less likely chance must be: of a hundred pages without
+          anything unusual, about one says otherwise.
+        </li>
+      </ul>
+      <p>
+        The first day named is the one that explains the numbers best; in noise it can be a day off.
+        What lasts for eight weeks is the usual. Of today, only failure rates and more events than
+        on a whole day are judged.
+      </p>
+    </details>
   );
 }
 
@@ -78,22 +112,18 @@ interface FindingProps {
   store: Store;
   view: View;
   finding: Finding;
-  /** The latest day that is over. */
-  over: Day | undefined;
 }
 
 /** A click shows the days and the names that it speaks of. */
-function FindingLine({ store, view, finding, over }: FindingProps) {
+function FindingLine({ store, view, finding }: FindingProps) {
   const { what, numbers, causes } = statementOf(finding, view.types.length > 0);
-  const { measure, isAbove, type, state, types } = finding;
-  const { from, to } = finding.range;
-  const range = { from, to: finding.isOngoing ? (over ?? to) : to };
-  const isBad = measure === 'failures' && isAbove;
-  const names = type === undefined ? types.map(({ name }) => name) : [type];
+  const { isAbove, type, state, range } = finding;
+  const others = finding.isShared ? [] : finding.types.map(({ name }) => name);
+  const names = (type === undefined ? others : [type]).slice(0, filterValuesMax);
   const show = () =>
     store.show({ range, types: names, states: state === undefined ? [] : [state] });
   return (
-    <li class={isBad ? 'bad' : ''}>
+    <li class={isMoreFailures(finding) ? 'bad' : ''}>
       <button type="button" onClick={show}>
         <Arrow sign={isAbove ? 1 : -1} />
         <span>
@@ -116,9 +146,9 @@ interface DayLineProps {
 }
 
 function DayLine({ store, history, day, isOver }: DayLineProps) {
-  const summary = summaryOf(history, day);
+  const summary = useMemo(() => summaryOf(history, day), [history, day]);
   if (summary === undefined) return null;
-  const isUnknown = isOver && summary.events.kind === 'unknown';
+  const isUnknown = isOver && summary.events.usual === undefined;
   return (
     <div>
       <dt>

@@ -148,7 +148,7 @@ describe('for everybody', () => {
     expect(await page.evaluate('document.querySelectorAll("*").length')).toBeLessThan(1500);
     await button(page, '30 days').click();
     await page.getByText('The rows of each day may be more').waitFor();
-    await page.getByText('too many names to judge single types').waitFor();
+    await page.getByText('largest of 10,000 types').waitFor();
     const csv = await download(page, 'download them all');
     const stats = `/stats?from=${dayAgo(29)}&to=${dayAgo(0)}&format=csv&bom=1`;
     expect(csv).toBe((await exchange(url, { path: stats })).text);

@@ -1,198 +1,228 @@
 import { addDays, countDays, overlapOf, type Day, type Range } from '../calendar/days.ts';
-import { weeks, type History } from './history.ts';
-import {
-  boundsOfName,
-  boundsOfRate,
-  chanceOf,
-  judgeCount,
-  judgeRate,
-  type Verdict,
-} from './unusual.ts';
+import { expectedOf } from './chance.ts';
+import { overlaps, type Run, type Span } from './comparer.ts';
+import type { History } from './history.ts';
+import { Judgement, type Origin } from './judgement.ts';
+import { limitOf, seriesOf, type Series, type Subject } from './series.ts';
 
-export type Measure = 'events' | 'failures';
+/** A type that a finding names. */
+export interface NamedType {
+  readonly name: string;
+  /** Events a day, or the share of failures. */
+  readonly value: number;
+  /** Undefined: the type is new. */
+  readonly usual: number | undefined;
+}
 
 /** Days in a row on which a number was unusual in one direction. */
-export interface Finding {
-  readonly measure: Measure;
-  /** The one type that it is about; undefined: all. */
-  readonly type: string | undefined;
-  /** The one state that it is about; undefined: all, or all failures. */
-  readonly state: string | undefined;
+export interface Finding extends Subject {
   readonly range: Range;
-  /** Whether it lasts: no later day that is over was usual. */
+  /** Whether it lasts: the latest day that is over is one of its days. */
   readonly isOngoing: boolean;
+  /** Whether it is about today, which is not over. */
+  readonly isSoFar: boolean;
   readonly isAbove: boolean;
   /** Events a day, or the share of failures. */
   readonly value: number;
   readonly usual: number;
-  /** Of failures: the types with an unusual rate, the largest first. */
-  readonly types: readonly {
-    readonly name: string;
-    readonly value: number;
-    readonly usual: number;
-  }[];
+  /** The types that it comes from, if they are several or new; the largest difference first. */
+  readonly types: readonly NamedType[];
+  /** Whether the other types changed, too. */
+  readonly isShared: boolean;
 }
 
-/** What is judged: a count, or its share of a whole. */
-interface Candidate extends Pick<Finding, 'type' | 'state'> {
-  readonly counts: readonly number[];
-  readonly whole: readonly number[] | undefined;
+interface Found extends Origin {
+  readonly subject: Subject;
+  readonly finding: Finding;
 }
 
-/** A run of days by index, both ends included. */
-interface Run {
-  readonly first: number;
-  readonly last: number;
-  readonly sign: number;
-  readonly isOngoing: boolean;
+/** A number with unusual days. */
+interface Lead {
+  readonly series: Series;
+  readonly run: Run;
+  readonly isSoFar: boolean;
 }
 
 /**
- * Finds the runs of unusual days among those of the window that are over and reach into the range; what
- * lasts comes first.
+ * Finds what is unusual in the days of a range, the most important first. The most surprising number
+ * comes first, and later ones only add what it does not explain.
  */
 export function findingsOf(history: History, range: Range, today: Day): Finding[] {
-  const yesterday = addDays(today, -1);
+  const steps = findingsInSteps(history, range, today);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+  }
+}
+
+/** The same, interrupted after each number. */
+export function* findingsInSteps(
+  history: History,
+  range: Range,
+  today: Day,
+): Generator<undefined, Finding[]> {
   const { from, to } = history.window;
+  const yesterday = addDays(today, -1);
   const last = countDays({ from, to: to < yesterday ? to : yesterday }) - 1;
-  const found: Finding[] = [];
-  // An earlier candidate says more: later ones add only what it does not explain.
-  for (const candidates of candidatesOf(history)) {
-    const more = candidates.flatMap((candidate) =>
-      runsOf(judgeOf(history, candidate), 7 * weeks, last).map((run) =>
-        findingOf(history, candidate, run),
+  const span = { first: history.first, last };
+  const series: Series[] = [];
+  for (const one of seriesOf(history, span)) {
+    series.push(one);
+    yield;
+  }
+  const judgement = new Judgement(history, span, series);
+  const over = judgement.series.flatMap((series) =>
+    series.runs.map((run) => ({ series, run, isSoFar: false })),
+  );
+  const soFar = range.from <= today && range.to >= today ? soFarOf(judgement, last + 1) : [];
+  const found: Found[] = [];
+  for (const lead of [...sorted(over), ...sorted(soFar)]) {
+    if (isExplained(judgement, lead, found)) continue;
+    const known = found.filter((one) => isNear(lead, one) && isAlike(lead.series, one.subject));
+    found.push(
+      foundOf(
+        judgement,
+        lead,
+        known.flatMap(({ names }) => names),
+        today,
       ),
     );
-    found.push(...more.filter((one) => !found.some((known) => explains(known, one))));
   }
-  const shown = found.filter(({ range: own, isOngoing }) => {
-    return overlapOf(range, isOngoing ? { from: own.from, to } : own) !== undefined;
-  });
-  return shown.sort(byWeight);
-}
-
-/** Failing states, all failures, all events; then the failures and the events of single names. */
-function candidatesOf({ all, types, states, failing }: History): Candidate[][] {
-  const ofAll = { type: undefined, state: undefined };
-  const listed = [...states].map(([state, { events }]) => ({ ...ofAll, state, counts: events }));
-  const isFailing = ({ state }: { state: string }) => failing.has(state);
-  const ofTypes = [...types].map(([type, part]) => ({ ...ofAll, type, part }));
-  return [
-    listed.filter(isFailing).map((each) => ({ ...each, whole: all.events })),
-    [{ ...ofAll, counts: all.failed, whole: all.events }],
-    [{ ...ofAll, counts: all.events, whole: undefined }],
-    ofTypes.map(({ part, ...each }) => ({ ...each, counts: part.failed, whole: part.events })),
-    [
-      ...ofTypes.map(({ part, ...each }) => ({ ...each, counts: part.events, whole: undefined })),
-      ...listed.filter((each) => !isFailing(each)).map((each) => ({ ...each, whole: undefined })),
-    ],
-  ];
-}
-
-function judgeOf({ first }: History, { type, state, counts, whole }: Candidate) {
-  const isName = type !== undefined || (state !== undefined && whole === undefined);
-  const bounds = isName ? boundsOfName : undefined;
-  return (day: number): Verdict =>
-    whole === undefined
-      ? judgeCount(counts, day, first, bounds)
-      : judgeRate(counts, whole, day, first, bounds);
-}
-
-/** More days in a row without a clear verdict end a run: a long weekend does not. */
-const gapDaysMax = 3;
-
-/** Days that are raised, unclear or without a verdict do not end a run, and do not begin one. */
-function runsOf(judge: (day: number) => Verdict, from: number, to: number): Run[] {
-  const runs: Run[] = [];
-  let open: { first: number; last: number; sign: number } | undefined;
-  const close = (isOngoing: boolean) => {
-    if (open !== undefined) runs.push({ ...open, isOngoing });
-    open = undefined;
-  };
-  for (let day = from; day <= to; day++) {
-    const { kind, sign } = judge(day);
-    const goesOn = sign === open?.sign && (kind === 'unusual' || kind === 'raised');
-    if (open !== undefined && goesOn) open.last = day;
-    else if (kind === 'unusual') {
-      close(false);
-      open = { first: day, last: day, sign };
-    } else if (kind === 'usual' || kind === 'raised') close(false);
-    else if (open !== undefined && day - open.last > gapDaysMax) close(false);
-  }
-  close(true);
-  return runs;
-}
-
-function findingOf(history: History, { type, state, counts, whole }: Candidate, run: Run): Finding {
-  const { from } = history.window;
-  const { value, usual } = pooled(history, run, counts, whole);
-  const isOfTypes = whole !== undefined && type === undefined;
-  return {
-    ...{ measure: whole === undefined ? 'events' : 'failures', type, state, value, usual },
-    range: { from: addDays(from, run.first), to: addDays(from, run.last) },
-    isOngoing: run.isOngoing,
-    isAbove: run.sign > 0,
-    types: isOfTypes ? typesOf(history, run, state) : [],
-  };
-}
-
-const typesMax = 4;
-
-/** The types whose rate is unusual over the run: those that add most to the difference. */
-function typesOf(history: History, run: Run, state: string | undefined): Finding['types'] {
-  const found = [...history.types].flatMap(([name, { events, failed }]) => {
-    const counts = state === undefined ? failed : history.failures.get(name)?.get(state);
-    if (counts === undefined) return [];
-    const { value, usual, expected, difference } = pooled(history, run, counts, events);
-    const isUnusual =
-      Math.sign(difference) === run.sign &&
-      Math.abs(value - usual) >= boundsOfRate.share * usual &&
-      Math.abs(difference) > chanceOf(expected, boundsOfRate.chance);
-    return isUnusual ? [{ name, value, usual, size: Math.abs(difference) }] : [];
-  });
   return found
-    .sort((a, b) => b.size - a.size)
-    .slice(0, typesMax)
-    .sort((a, b) => run.sign * (b.value - a.value))
-    .map(({ name, value, usual }) => ({ name, value, usual }));
+    .map(({ finding }) => finding)
+    .filter((finding) => overlapOf(range, shownOf(finding, today)) !== undefined)
+    .sort(byWeight);
 }
 
-/** The numbers of all days of a run together: a share of the whole, or a count a day. */
-function pooled(
-  { first }: History,
-  run: Run,
-  counts: readonly number[],
-  whole: readonly number[] | undefined,
-) {
-  let [number, expected, size] = [0, 0, 0];
-  for (let day = run.first; day <= run.last; day++) {
-    const of = whole === undefined ? 1 : (whole[day] ?? 0);
-    const { median } =
-      whole === undefined ? judgeCount(counts, day, first) : judgeRate(counts, whole, day, first);
-    number += counts[day] ?? 0;
-    expected += median * of;
-    size += of;
-  }
-  const share = (part: number) => (size === 0 ? 0 : part / size);
-  return { value: share(number), usual: share(expected), expected, difference: number - expected };
+/** What lasts matters today, too. */
+function shownOf({ range, isOngoing }: Finding, today: Day): Range {
+  return isOngoing ? { from: range.from, to: today } : range;
 }
 
-/** Whether a finding already reports what another one does, about more or about the same days. */
-function explains(known: Finding, one: Finding): boolean {
-  return (
-    known.measure === one.measure &&
-    known.isAbove === one.isAbove &&
-    known.range.from <= one.range.to &&
-    one.range.from <= known.range.to
+/** The most surprising first; events of one state after those of all states and of types. */
+function sorted(leads: readonly Lead[]): Lead[] {
+  const isOfState = ({ series: { measure, state } }: Lead) =>
+    Number(measure === 'events' && state !== undefined);
+  return leads.toSorted((a, b) => isOfState(a) - isOfState(b) || b.run.score - a.run.score);
+}
+
+/** Today so far: failure rates, and counts that are already above those of a whole day. */
+function soFarOf(judgement: Judgement, day: number): Lead[] {
+  const span = { first: day, last: day };
+  return judgement.series.flatMap((series) => {
+    const sample = series.comparer.sampleOf(span);
+    const score = series.comparer.scoreOf(span);
+    const limit = limitOf(series, judgement.series.length);
+    if (sample === undefined || score < limit.score) return [];
+    const usual = expectedOf(sample);
+    if (sample.count - usual < limit.share * usual) return [];
+    return [{ series, run: { ...span, sign: 1, score }, isSoFar: true }];
+  });
+}
+
+function foundOf(judgement: Judgement, lead: Lead, known: readonly string[], today: Day): Found {
+  const { isSoFar } = lead;
+  const series = judgement.narrowed(lead.series, lead.run);
+  const { window, types } = judgement.history;
+  const origin = judgement.originOf(series, lead.run, isSoFar, known);
+  const { run, isShared } = origin;
+  const { measure, state } = series;
+  const named = origin.names.flatMap((name) =>
+    namedOf(judgement, { measure, state, type: name }, run),
   );
+  const [only, ...more] = named;
+  const single = !isShared && more.length === 0 && only?.usual !== undefined ? only : undefined;
+  const [onlyType] = types.size === 1 ? types.keys() : [];
+  const whole = namedOf(judgement, { measure, state, type: undefined }, run)[0];
+  const { value = 0, usual = 0 } = single ?? whole ?? {};
+  const finding = {
+    ...{ measure, state, value, usual, isShared, isSoFar },
+    type: single?.name ?? (measure === 'events' && state !== undefined ? undefined : onlyType),
+    range: { from: addDays(window.from, run.first), to: addDays(window.from, run.last) },
+    isOngoing: !isSoFar && addDays(window.from, run.last + 1) === today,
+    isAbove: run.sign > 0,
+    types: single === undefined ? named : [],
+  };
+  return { ...origin, subject: series, finding };
 }
 
-/** What lasts comes first, then more failures, then the latest. */
+/** The number of a type, or of all, on the days of a span. */
+function namedOf(judgement: Judgement, subject: Subject, span: Span): NamedType[] {
+  const known = judgement.sampleOf(subject, span);
+  if (known === undefined) return [];
+  const { sample, isNew } = known;
+  const per = subject.measure === 'events' ? span.last - span.first + 1 : sample.size;
+  const usual = isNew ? undefined : expectedOf(sample) / per;
+  return [{ name: subject.type ?? '', value: sample.count / per, usual }];
+}
+
+/** Whether the known findings leave nothing unusual of a number on these days. */
+function isExplained(judgement: Judgement, lead: Lead, found: readonly Found[]): boolean {
+  const { series, run } = lead;
+  const { share } = limitOf(series, 1);
+  const near = found.filter((one) => isNear(lead, one));
+  const parts = near.flatMap((one) => partsOf(series, one));
+  if (parts.some(({ type, state }) => type === series.type && state === series.state)) return true;
+  const least = lead.isSoFar ? limitOf(series, judgement.series.length).score : judgement.score;
+  const isLeft = (rest: number) => run.sign * rest >= least;
+  if (parts.length > 0 && !isLeft(judgement.restOf(series, parts, run))) return true;
+  return near.some((one) => {
+    if (!isPartOf(series, one)) return false;
+    const factor = one.finding.value / one.finding.usual;
+    const [own] = namedOf(judgement, series, run);
+    const isUsual =
+      own?.usual === undefined ||
+      Math.abs(own.value - own.usual * factor) < share * own.usual * factor;
+    return isUsual || !isLeft(series.comparer.scoreOf(run, factor));
+  });
+}
+
+function isNear({ series, run, isSoFar }: Lead, { run: known, subject, finding }: Found): boolean {
+  if (subject.measure !== series.measure || known.sign !== run.sign) return false;
+  return overlaps(known, run) || (isSoFar && finding.isOngoing);
+}
+
+/** Whether one state is the other, or a part of it. */
+function isAlike(a: Subject, b: Subject): boolean {
+  return a.state === undefined || b.state === undefined || a.state === b.state;
+}
+
+/** The parts of a number that a finding is about. */
+function partsOf(one: Subject, { names, isShared, subject }: Found): Subject[] {
+  const { measure, type, state } = one;
+  if (!isAlike(one, subject)) return [];
+  const own = state ?? subject.state;
+  // Events by type and state are not known.
+  if (measure === 'events' && own !== undefined) {
+    return state === undefined && type !== undefined ? [] : [{ measure, type, state: own }];
+  }
+  const isOfAll = isShared || names.length === 0;
+  if (type === undefined) {
+    const types = isOfAll ? [undefined] : names;
+    return types.map((name) => ({ measure, type: name, state: own }));
+  }
+  // What is part of a change of all types may still be more than its part.
+  const isPart = isOfAll && own === state;
+  return (isOfAll || names.includes(type)) && !isPart ? [{ measure, type, state: own }] : [];
+}
+
+/** Whether a finding of all types is about the same state, so that a type changes with it. */
+function isPartOf({ type, state }: Subject, { names, isShared, subject }: Found): boolean {
+  const isOfAll = isShared || names.length === 0;
+  return type !== undefined && isOfAll && (subject.state === undefined || subject.state === state);
+}
+
+export const isMoreFailures = ({ measure, isAbove }: Finding) => measure === 'failures' && isAbove;
+/** Fewer failures are no alarm. */
+const isGood = ({ measure, isAbove }: Finding) => measure === 'failures' && !isAbove;
+const isNow = ({ isOngoing, isSoFar }: Finding) => isOngoing || isSoFar;
+
+/** What lasts comes first, then more failures, then the latest; fewer failures come last. */
 function byWeight(a: Finding, b: Finding): number {
-  const isBad = ({ measure, isAbove }: Finding) => measure === 'failures' && isAbove;
   return (
-    Number(b.isOngoing) - Number(a.isOngoing) ||
-    Number(isBad(b)) - Number(isBad(a)) ||
+    Number(isGood(a)) - Number(isGood(b)) ||
+    Number(isNow(b)) - Number(isNow(a)) ||
+    Number(isMoreFailures(b)) - Number(isMoreFailures(a)) ||
     (a.range.to === b.range.to ? 0 : a.range.to < b.range.to ? 1 : -1)
   );
 }

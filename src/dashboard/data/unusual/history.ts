@@ -22,19 +22,34 @@ export interface History {
   readonly failures: ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>;
 }
 
+export const week = 7;
 /** How many weeks before a day it is compared with. */
 export const weeks = 8;
-const judgedDaysMin = 28;
-const judgedDaysMax = 92;
+/** After eight weeks in a row, new numbers are the usual ones. */
+export const runDaysMax = week * weeks;
+/** Days after the range that are judged, too, so that a finding can say until when. */
+const daysAfter = 28;
 
 /**
- * The days to judge for a range, and the eight weeks before them. Of a short range also days before it,
- * so that a finding can say since when it lasts.
+ * The days to judge for a range, and the eight weeks before them. A finding says since when and until
+ * when, so days around a range are judged, too.
  */
-export function windowOf(range: Range): Range {
-  const days = Math.max(judgedDaysMin, Math.min(judgedDaysMax, countDays(range)));
-  const from = addDays(range.to, 1 - days);
-  return { from: addDays(from, -7 * weeks), to: range.to };
+export function windowOf(range: Range, today: Day): Range {
+  const eightWeeks = addDays(range.to, 1 - runDaysMax);
+  const later = addDays(range.to, daysAfter);
+  const to = later < today ? later : today;
+  return {
+    from: addDays(range.from < eightWeeks ? range.from : eightWeeks, -week * weeks),
+    to: to > range.to ? to : range.to,
+  };
+}
+
+/** The least number of the same weekdays with data that a day is compared with. */
+export const weeksMin = 4;
+
+/** The first day that is judged. */
+export function judgedFrom({ window, first }: History): Day {
+  return addDays(window.from, first + week * weeksMin);
 }
 
 interface DraftPart {
@@ -42,11 +57,15 @@ interface DraftPart {
   readonly failed: number[];
 }
 
-/** Sums rows to a history. Rows outside the window are ignored; an empty name stands for several. */
+/**
+ * Sums rows to a history. Rows outside the window are ignored; an empty name stands for several.
+ * @param daily all counts by day, if the rows are only those of some types
+ */
 export function historyOf(
   window: Range,
   rows: Iterable<Row>,
   isFailing: (state: string) => boolean,
+  daily?: Iterable<Pick<Row, 'date' | 'count'>>,
 ): History {
   const days = countDays(window);
   const at = new Map<Day, number>();
@@ -74,10 +93,25 @@ export function historyOf(
     );
     sums[index] = (sums[index] ?? 0) + count;
   }
-  const first = all.events.findIndex((count) => count > 0);
   const failing = new Set([...states.keys()].filter(isFailing));
-  const counts = { all, types, states, failing, failures };
-  return { window, first: first === -1 ? days : first, ...counts };
+  let counted: readonly number[] = all.events;
+  if (daily !== undefined) {
+    const sums = empty();
+    for (const { date, count } of daily) sums[at.get(date) ?? days] = count;
+    counted = sums;
+  }
+  return { window, first: startOf(counted), all, types, states, failing, failures };
+}
+
+const strayGapDays = 14;
+
+/** The first day with counts, but not one that stands alone: a device with a wrong clock. */
+function startOf(counts: readonly number[]): number {
+  const isCounted = (_: number, day: number) =>
+    (counts[day] ?? 0) > 0 &&
+    counts.slice(day + 1, day + 1 + strayGapDays).some((count) => count > 0);
+  const first = counts.findIndex(isCounted);
+  return first === -1 ? counts.length : first;
 }
 
 function entry<T>(map: Map<string, T>, key: string, make: () => T): T {

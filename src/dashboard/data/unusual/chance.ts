@@ -1,0 +1,32 @@
+/** A number of a day or of some days in a row, and the same weekdays of the weeks before. */
+export interface Sample {
+  /** Events, or failures. */
+  readonly count: number;
+  /** Of failures: the events. Of events: 1. */
+  readonly size: number;
+  /** The same of the days before together. */
+  readonly countBefore: number;
+  readonly sizeBefore: number;
+}
+
+/** What the count would be if nothing had changed since the days before. */
+export function expectedOf({ size, countBefore, sizeBefore }: Sample): number {
+  return (countBefore / sizeBefore) * size;
+}
+
+/**
+ * How surprising a difference is: if nothing has changed, chance makes so large a difference less than
+ * once in e^surprise times. It is the log of the likelihood ratio of two Poisson counts (Chernoff's bound
+ * of their tail), so it allows for chance in the days before, too.
+ */
+export function surpriseOf({ count, size, countBefore, sizeBefore }: Sample): number {
+  if (count + countBefore === 0) return 0;
+  const share = size / (size + sizeBefore);
+  const even = (count + countBefore) * share;
+  // Counts are whole, so half a step towards the even split.
+  const nearer = count > even ? count - 0.5 : count + 0.5;
+  const all = nearer + countBefore;
+  if (count > even !== nearer > all * share) return 0;
+  const rest = countBefore === 0 ? 0 : countBefore * Math.log(countBefore / (all * (1 - share)));
+  return nearer * Math.log(nearer / (all * share)) + rest;
+}

@@ -1,0 +1,233 @@
+import { expectedOf, surpriseOf, type Sample } from './chance.ts';
+import { runDaysMax, week, weeks, weeksMin } from './history.ts';
+
+/** One number for each day: a count, or its share of a whole. */
+export interface Numbers {
+  readonly counts: readonly number[];
+  /** Undefined: the counts themselves are judged. */
+  readonly whole: readonly number[] | undefined;
+}
+
+/** Days in a row by index, both ends included. */
+export interface Span {
+  readonly first: number;
+  readonly last: number;
+}
+
+export function overlaps(a: Span, b: Span): boolean {
+  return a.first <= b.last && b.first <= a.last;
+}
+
+/** Unusual days in a row. */
+export interface Run extends Span {
+  /** 1: above the usual; -1: below. */
+  readonly sign: number;
+  /** How surprising it is, divided by the scatter of the days before. */
+  readonly score: number;
+}
+
+/** What it takes to be unusual. */
+export interface Limit {
+  readonly score: number;
+  /** The least difference, as a share of the usual. */
+  readonly share: number;
+}
+
+/** The scatter of so few days is itself uncertain. */
+const scatterSpare = 1.5;
+/** A failure rate must differ from that of its own weekdays, too, but they are few: odds of e³. */
+const weekdayScoreMin = 3;
+
+/** A span compared with the days before it. */
+interface Comparison {
+  readonly sample: Sample;
+  /** Of failures: the same with the same weekdays only. */
+  readonly alike: Sample;
+}
+
+function differs(sample: Sample, share: number): boolean {
+  const usual = expectedOf(sample);
+  return Math.abs(sample.count - usual) >= share * usual;
+}
+
+/**
+ * Compares days in a row with the eight weeks before the first of them: counts with those of the same
+ * weekdays, failure rates with that of all days.
+ */
+export class Comparer {
+  readonly #counts: Float64Array;
+  readonly #whole: Float64Array | undefined;
+  /** Whether a day has a number. */
+  readonly #known: Uint8Array;
+  /** Of each day: the same weekdays in the eight weeks before it that are not left out. */
+  readonly #days: Float64Array;
+  readonly #count: Float64Array;
+  readonly #size: Float64Array;
+  readonly #left: ReadonlySet<number>;
+
+  /**
+   * @param since the index of the first day of the data
+   * @param left days that are not compared with, because they are unusual themselves
+   */
+  constructor({ counts, whole }: Numbers, since: number, left: ReadonlySet<number>) {
+    this.#counts = Float64Array.from(counts);
+    this.#whole = whole && Float64Array.from(whole);
+    this.#left = left;
+    this.#known = new Uint8Array(counts.length + week);
+    for (let day = since; day < counts.length; day++) {
+      this.#known[day] = Number(whole === undefined || (whole[day] ?? 0) > 0);
+    }
+    const compared = this.#known.slice();
+    for (const day of left) compared[day] = 0;
+    this.#days = eightWeeks(compared, compared);
+    this.#count = eightWeeks(compared, counts);
+    this.#size = whole === undefined ? this.#days : eightWeeks(compared, whole);
+  }
+
+  /** Undefined if too few of the same weekdays are known. */
+  sampleOf(span: Span): Sample | undefined {
+    return this.#compare(span)?.sample;
+  }
+
+  /**
+   * How surprising the numbers of a span are; below 0 if they are less than usual.
+   * @param factor by which a change that is known already multiplies the usual numbers
+   */
+  scoreOf(span: Span, factor = 1): number {
+    const sample = this.sampleOf(span);
+    if (sample === undefined) return 0;
+    const usual = { ...sample, countBefore: sample.countBefore * factor };
+    const sign = Math.sign(sample.count - expectedOf(usual));
+    return (sign * surpriseOf(usual)) / this.#scatter(span.first);
+  }
+
+  /** The most surprising days in a row, none of which is taken. */
+  best({ first, last }: Span, limit: Limit, taken: ReadonlySet<number>): Run | undefined {
+    let best: Run | undefined;
+    for (let begin = first; begin <= last; begin++) {
+      if (!this.#begins(begin)) continue;
+      let end = begin - 1;
+      while (end < last && end - begin + 1 < runDaysMax && !taken.has(end + 1)) end++;
+      best = this.#bestFrom({ first: begin, last: end }, limit, best);
+    }
+    return best;
+  }
+
+  /** Whether a run can begin on a day: it is known, and not closed on that weekday. */
+  #begins(day: number): boolean {
+    if (this.#known[day] === 0 || (this.#days[day] ?? 0) < weeksMin) return false;
+    return this.#whole !== undefined || (this.#counts[day] ?? 0) + (this.#count[day] ?? 0) > 0;
+  }
+
+  /** The best of the spans that begin with the first day, if it is better than a known run. */
+  #bestFrom({ first, last }: Span, limit: Limit, other: Run | undefined): Run | undefined {
+    // The inner loop of the rule: locals, and no objects for the spans that are usual.
+    const [counts, whole, known] = [this.#counts, this.#whole, this.#known];
+    const [daysOf, countOf] = [this.#days, this.#count];
+    let best = other;
+    let least = best?.score ?? limit.score;
+    let [days, count, size, usual, daysBefore] = [0, 0, 1, 0, 0];
+    let [countBefore, sizeBefore] = [0, 0];
+    if (whole !== undefined) [size, countBefore, sizeBefore] = [0, ...this.#allBefore(first)];
+    for (let day = first, at = first; day <= last; day++, at++) {
+      if (at === first + week) at = first;
+      const before = daysOf[at] ?? 0;
+      if (known[day] === 0 || before < weeksMin) continue;
+      count += counts[day] ?? 0;
+      if (whole !== undefined) size += whole[day] ?? 0;
+      else {
+        days += 1;
+        if (day - first < week) daysBefore += before;
+        usual += (countOf[at] ?? 0) / before;
+        sizeBefore = daysBefore / days;
+        countBefore = usual * sizeBefore;
+      }
+      const difference = count * sizeBefore - countBefore * size;
+      const chance = (count + countBefore) * size * sizeBefore;
+      // An upper bound of the surprise that takes no logarithm: most spans end here.
+      if (difference * difference <= least * chance) continue;
+      if (surpriseOf({ count, size, countBefore, sizeBefore }) <= least) continue;
+      best = this.#better({ first, last: day }, limit, best);
+      least = best?.score ?? limit.score;
+    }
+    return best;
+  }
+
+  #better(span: Span, limit: Limit, known: Run | undefined): Run | undefined {
+    const compared = this.#compare(span);
+    if (compared === undefined) return known;
+    const { sample, alike } = compared;
+    if (!differs(sample, limit.share) || !differs(alike, limit.share)) return known;
+    const score = surpriseOf(sample) / this.#scatter(span.first);
+    if (score <= (known?.score ?? limit.score) || surpriseOf(alike) < weekdayScoreMin) return known;
+    return { ...span, score, sign: sample.count > expectedOf(sample) ? 1 : -1 };
+  }
+
+  #compare({ first, last }: Span): Comparison | undefined {
+    let [days, count, size, usual] = [0, 0, 0, 0];
+    const seen = new Set<number>();
+    for (let day = first; day <= last; day++) {
+      const at = first + ((day - first) % week);
+      const daysOf = this.#days[at] ?? 0;
+      if (this.#known[day] === 0 || daysOf < weeksMin) continue;
+      seen.add(at);
+      days += 1;
+      count += this.#counts[day] ?? 0;
+      size += this.#whole?.[day] ?? 0;
+      usual += (this.#count[at] ?? 0) / daysOf;
+    }
+    if (days === 0) return undefined;
+    const sum = (values: Float64Array) => [...seen].reduce((all, at) => all + (values[at] ?? 0), 0);
+    if (this.#whole !== undefined) {
+      const [countBefore, sizeBefore] = this.#allBefore(first);
+      const alike = { count, size, countBefore: sum(this.#count), sizeBefore: sum(this.#size) };
+      return { sample: { count, size, countBefore, sizeBefore }, alike };
+    }
+    // The days before count once for each time that their weekday is in the span.
+    const times = sum(this.#days) / days;
+    const sample = { count, size: 1, countBefore: usual * times, sizeBefore: times };
+    return { sample, alike: sample };
+  }
+
+  /** The count and the size of the eight weeks before a day. */
+  #allBefore(day: number): [count: number, size: number] {
+    let [count, size] = [0, 0];
+    for (let at = day; at < day + week; at++) {
+      count += this.#count[at] ?? 0;
+      size += this.#size[at] ?? 0;
+    }
+    return [count, size];
+  }
+
+  /**
+   * How many times more the eight weeks before a day scatter than chance does; at least 1. Chance makes
+   * the variance of a count as large as its mean.
+   */
+  #scatter(day: number): number {
+    const [count, size] = this.#allBefore(day);
+    const whole = this.#whole;
+    let [squares, expected, days] = [0, 0, 0];
+    for (let before = Math.max(0, day - week * weeks); before < day; before++) {
+      if (this.#known[before] === 0 || this.#left.has(before)) continue;
+      const at = day + ((before - day) % week) + (before % week === day % week ? 0 : week);
+      const daysOf = this.#days[at] ?? 0;
+      const mean = whole ? (count / size) * (whole[before] ?? 0) : (this.#count[at] ?? 0) / daysOf;
+      squares += ((this.#counts[before] ?? 0) - mean) ** 2;
+      // A mean is nearer to its own days than to others.
+      expected += mean * (1 - 1 / (whole ? week * weeks : daysOf));
+      days += 1;
+    }
+    if (expected <= 0) return 1;
+    return Math.max(1, (squares / expected) * (1 + scatterSpare / Math.sqrt(days)));
+  }
+}
+
+/** For each day, the sum over the same weekdays of the eight weeks before it. */
+function eightWeeks(compared: Uint8Array, values: ArrayLike<number>): Float64Array {
+  const sums = new Float64Array(compared.length);
+  const valueOf = (day: number) => (compared[day] === 1 ? (values[day] ?? 0) : 0);
+  for (let day = week; day < sums.length; day++) {
+    sums[day] = (sums[day - week] ?? 0) + valueOf(day - week) - valueOf(day - week * (weeks + 1));
+  }
+  return sums;
+}
