@@ -1120,7 +1120,10 @@ describe('the page of a day', () => {
     const { document } = await page(await serve(), '2001-01-01');
     expect(tablesOf(document, 'rows')).toEqual([]);
     expect(tablesOf(document, 'calendar')).toHaveLength(1);
-    expect(elements(document, 'p').map(textOf)).toEqual(['Nothing was counted on this day.']);
+    expect(elements(document, 'p').map(textOf)).toEqual([
+      'Days as written in the timestamps; darker: more events.',
+      'Nothing was counted on this day.',
+    ]);
   });
 
   it("is the target of the root's redirect until the dashboard is built", async () => {
