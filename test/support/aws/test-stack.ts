@@ -27,8 +27,6 @@ const synthesisMsMax = 500_000;
 export async function startTestStack(options: LocalStackOptions): Promise<LocalStack> {
   const { NODE_COMPILE_CACHE = '' } = process.env;
   return startLocalStack({
-    // An invocation that a busy machine cuts off is repeated soon, and not after six minutes.
-    visibilityTimeoutSeconds: 60,
     ...options,
     resourcePrefix: `test-${randomUUID().slice(0, 8)}`,
     emulators: await openEmulators(),
