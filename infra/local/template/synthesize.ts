@@ -15,7 +15,9 @@ const root = fileURLToPath(new URL('../../..', import.meta.url));
 const overrides = JSON.parse(settingsJson) as Record<string, unknown>;
 // The emulators start empty.
 const storage = { rawBucketName: 'new', countersTableName: 'new', ledgerTableName: 'new' };
-const reading = readSettings({ tokens: 'off', ...overrides, ...storage }, root);
+// Neither is emulated, and the API takes the same requests.
+const options = { functionUrl: 'off', athena: 'off' };
+const reading = readSettings({ tokens: 'off', ...overrides, ...storage, ...options }, root);
 if (reading.kind === 'wrong') {
   process.stderr.write(`${reading.problems.join('\n')}\n`);
   process.exitCode = 1;

@@ -15,8 +15,8 @@ export interface Synthesized {
 
 /**
  * Bundles the handlers and synthesises the stack like `cdk synth`, with the settings of this clone, but
- * without tokens, because there is no emulator for the secret. Uses a separate process: the CDK takes
- * 200 MB and writes to standard output.
+ * without tokens, because there is no emulator for the secret, and without a function URL and tables for
+ * Athena. Uses a separate process: the CDK takes 200 MB and writes to standard output.
  * @param settings settings by name; they override the settings file
  */
 export async function synthesizedTemplate(

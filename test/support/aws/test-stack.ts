@@ -41,7 +41,11 @@ export async function startTestStack(options: LocalStackOptions): Promise<LocalS
 export async function promptTemplate(): Promise<Synthesized> {
   const path = join(inject('runDirectory'), 'prompt-template.json');
   if (isFirst(`${path}.lock`)) {
-    const template = await synthesizedTemplate({ batchSize: 10, batchWindowSeconds: 0 });
+    const template = await synthesizedTemplate({
+      ...{ batchSize: 10, batchWindowSeconds: 0 },
+      // The local stack has neither, also where a clone's settings have them.
+      ...{ functionUrl: 'on', athena: 'on' },
+    });
     await writeFile(`${path}.draft`, JSON.stringify(template));
     await rename(`${path}.draft`, path);
     return template;
