@@ -36,6 +36,8 @@ export interface BodyGroups {
   put(batches: readonly CarriedBatch[]): Promise<void>;
   /** The groups that may hold batches received in the range, by the times of their first batches. */
   list(range?: ReceivedRange): AsyncIterable<ListedGroup[]>;
+  /** The groups whose first batch was received at this time or later, in order. */
+  begunSince(time: number): AsyncIterable<ListedGroup[]>;
   /** The lines of a group; undefined if it was deleted. @throws {GroupUnreadable} */
   read(key: string): Promise<readonly GroupLine[] | undefined>;
   find(rawKey: string): Promise<CarriedBatch | undefined>;
@@ -67,6 +69,14 @@ export function s3BodyGroups(client: Pick<S3Client, 'send'>, bucket: string): Bo
         const wanted = found.filter(({ first, last }) => first < to && last >= from);
         yield wanted;
         if (found.some(({ first }) => first >= to)) return;
+      }
+    },
+
+    async *begunSince(time) {
+      const begin = new Date(Math.max(0, time)).toISOString();
+      const range = { after: `${groupPrefix}${begin.slice(0, 10)}/${begin}` };
+      for await (const page of listObjects(client, bucket, groupPrefix, range)) {
+        yield page.flatMap(readListed);
       }
     },
 

@@ -15,7 +15,7 @@ interface AwsStatusOptions {
   readonly dynamodb: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
   readonly rawStore: Pick<S3RawStore, 'keys'>;
-  readonly groups: Pick<BodyGroups, 'list'>;
+  readonly groups: Pick<BodyGroups, 'begunSince'>;
   /** Whether messages carry bodies: what waits then does not show in the bucket. */
   readonly carriesBodies: boolean;
   /** Milliseconds since 1970. */
@@ -57,7 +57,7 @@ export function awsStatus(options: AwsStatusOptions): () => Promise<PipelineStat
   };
 }
 
-/** Finds it by the raw keys, which are in the order of time. */
+/** Finds it by the keys of bodies and groups, which are in the order of time. */
 async function lastReceivedAt({
   rawStore,
   groups,
@@ -67,7 +67,7 @@ async function lastReceivedAt({
     const from = now() - seconds * 1_000;
     const [key = '', group] = await Promise.all([
       lastOf(rawStore.keys({ after: startOf(from) })),
-      lastOf(groups.list({ from, to: Number.MAX_SAFE_INTEGER })),
+      lastOf(groups.begunSince(from)),
     ]);
     const latest = Math.max(readRawKey(key)?.receivedAt ?? 0, group?.last ?? 0);
     if (latest > 0) return latest;
