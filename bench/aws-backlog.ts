@@ -9,7 +9,7 @@ import {
   troubles,
 } from '../test/model/backlog/aws-backlog-scenarios.ts';
 import type { TimedPipeline, TimedVariant } from '../test/model/backlog/timed-pipeline.ts';
-import { lineChart, writeChart } from './plot.ts';
+import { lineChart, writeChart } from './plot/plot.ts';
 
 /**
  * How a backlog drains on AWS, in virtual time: the tables and plots of docs/scaling.md.

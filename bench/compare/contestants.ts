@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 
 import { untilCounted } from '../growth/serve.ts';
-import { startClickHouse } from './clickhouse.ts';
-import { startNats } from './nats.ts';
-import { startPostgres } from './postgres.ts';
+import { startClickHouse } from './peers/clickhouse.ts';
+import { startNats } from './peers/nats.ts';
+import { startPostgres } from './peers/postgres.ts';
 import { startNode, type Started } from './process.ts';
-import { startRabbitMq } from './rabbitmq.ts';
-import { startRedis } from './redis.ts';
+import { startRabbitMq } from './peers/rabbitmq.ts';
+import { startRedis } from './peers/redis.ts';
 import { days } from './traffic.ts';
 
 export interface Running {

@@ -1,11 +1,11 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { readBatch, countEvents } from '../../src/domain/batch.ts';
 import { mergeIncrements, type Increments } from '../../src/domain/counter.ts';
-import { openClickHouse } from './clickhouse-store.ts';
-import { openNats } from './nats-store.ts';
-import { openPostgres } from './postgres-store.ts';
-import { openRabbitMq } from './rabbitmq-store.ts';
-import { openRedis } from './redis-store.ts';
+import { openClickHouse } from './peers/clickhouse-store.ts';
+import { openNats } from './peers/nats-store.ts';
+import { openPostgres } from './peers/postgres-store.ts';
+import { openRabbitMq } from './peers/rabbitmq-store.ts';
+import { openRedis } from './peers/redis-store.ts';
 
 /**
  * The HTTP server before a database or a broker, as lean as Node's allows, with the checks and the answers that

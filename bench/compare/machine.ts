@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { release, tmpdir, totalmem } from 'node:os';
 
 import { machine } from '../growth/machine.ts';
-import { clickHouseVersion } from './clickhouse.ts';
+import { clickHouseVersion } from './peers/clickhouse.ts';
 import { NotInstalled } from './not-installed.ts';
-import { natsVersion } from './nats.ts';
-import { postgresVersion } from './postgres.ts';
-import { rabbitMqVersion } from './rabbitmq.ts';
-import { redisVersion } from './redis.ts';
+import { natsVersion } from './peers/nats.ts';
+import { postgresVersion } from './peers/postgres.ts';
+import { rabbitMqVersion } from './peers/rabbitmq.ts';
+import { redisVersion } from './peers/redis.ts';
 
 /** Machine, commit and versions, line by line. */
 export function describeMachine(): string[] {

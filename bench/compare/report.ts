@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 
 import { median } from '../growth/figures.ts';
-import { barChart, writeChart } from '../plot.ts';
+import { barChart, writeChart } from '../plot/plot.ts';
 
 /** One contestant in one turn. */
 export interface Measured {

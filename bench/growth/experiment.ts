@@ -1,4 +1,4 @@
-import type { Axis } from '../plot.ts';
+import type { Axis } from '../plot/plot.ts';
 
 export type Figures = Readonly<Record<string, number>>;
 

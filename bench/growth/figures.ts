@@ -1,4 +1,4 @@
-import type { Point } from '../plot.ts';
+import type { Point } from '../plot/plot.ts';
 import type { Figures } from './experiment.ts';
 
 export function median(numbers: readonly number[]): number {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 
-import { lineChart, writeChart } from '../plot.ts';
+import { lineChart, writeChart } from '../plot/plot.ts';
 import type { Experiment, Figures } from './experiment.ts';
 import { lastDecadeExponent, linearithmicExponent, medians } from './figures.ts';
 

@@ -19,9 +19,9 @@ import type { Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import type { Queue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 
-import { addAlarms, addStackMetrics } from '../stack/alarms.ts';
+import { addAlarms, addStackMetrics } from '../stack/monitoring/alarms.ts';
 import { addAthena } from '../stack/athena.ts';
-import { addDashboard } from '../stack/dashboard.ts';
+import { addDashboard } from '../stack/monitoring/dashboard.ts';
 import { addFunctionUrl } from '../stack/function-url.ts';
 import { addFunctions, grantKeys } from '../stack/functions.ts';
 import type { PipelineSettings } from '../settings.ts';

@@ -1,7 +1,7 @@
 import { Tokenization } from 'aws-cdk-lib';
 
 import { sweepAfterSeconds, type HandlerName } from './function-specs.ts';
-import { ownNamespace } from './own-metrics.ts';
+import { ownNamespace } from './monitoring/own-metrics.ts';
 import type { Resources } from './permissions.ts';
 import { receivesMax } from './queues.ts';
 import type { PipelineSettings } from '../settings.ts';

@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:http';
 
-import type { Store } from './front.ts';
+import type { Store } from '../front.ts';
 
 const agent = new Agent({ keepAlive: true, maxSockets: 4 });
 

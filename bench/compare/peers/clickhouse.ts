@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { NotInstalled } from './not-installed.ts';
-import { freePort, startServer, type Started } from './process.ts';
+import { NotInstalled } from '../not-installed.ts';
+import { freePort, startServer, type Started } from '../process.ts';
 
 const binary = ['/usr/bin/clickhouse-server', '/usr/sbin/clickhouse-server'].find(existsSync);
 

@@ -1,8 +1,8 @@
 import { jetstream, jetstreamManager, StorageType } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 
-import { rowsOfIncrements } from '../../src/domain/counter.ts';
-import type { Store } from './front.ts';
+import { rowsOfIncrements } from '../../../src/domain/counter.ts';
+import type { Store } from '../front.ts';
 
 /**
  * Each body is a message of one stream, and the sums of a write are a message of another, which a

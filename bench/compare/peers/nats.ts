@@ -3,8 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 
-import { NotInstalled } from './not-installed.ts';
-import { freePort, startServer, type Started } from './process.ts';
+import { NotInstalled } from '../not-installed.ts';
+import { freePort, startServer, type Started } from '../process.ts';
 
 /**
  * NATS with JetStream on a directory of its own.

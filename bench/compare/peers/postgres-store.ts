@@ -1,7 +1,7 @@
 import pg from 'pg';
 
-import { compareCounters, rowsOfIncrements, type Increments } from '../../src/domain/counter.ts';
-import type { Store } from './front.ts';
+import { compareCounters, rowsOfIncrements, type Increments } from '../../../src/domain/counter.ts';
+import type { Store } from '../front.ts';
 
 /** One statement keeps the bodies and adds to the counters: a transaction in one round trip. */
 export async function openPostgres(directory: string): Promise<Store> {

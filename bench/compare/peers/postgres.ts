@@ -4,8 +4,8 @@ import { join } from 'node:path';
 
 import pg from 'pg';
 
-import { NotInstalled } from './not-installed.ts';
-import { startServer, type Started } from './process.ts';
+import { NotInstalled } from '../not-installed.ts';
+import { startServer, type Started } from '../process.ts';
 
 const versions = '/usr/lib/postgresql';
 

@@ -1,7 +1,7 @@
 import { connect } from 'amqplib';
 
-import { rowsOfIncrements } from '../../src/domain/counter.ts';
-import type { Store } from './front.ts';
+import { rowsOfIncrements } from '../../../src/domain/counter.ts';
+import type { Store } from '../front.ts';
 
 /**
  * Each body is a message of a quorum queue, and the sums of a write are a message of another one,

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 
 import { connect } from 'amqplib';
 
-import { NotInstalled } from './not-installed.ts';
-import { freePort, startServer, type Started } from './process.ts';
+import { NotInstalled } from '../not-installed.ts';
+import { freePort, startServer, type Started } from '../process.ts';
 
 /** The wrapper in /usr/sbin changes to another user, who may not write into our directory. */
 const binary = '/usr/lib/rabbitmq/bin/rabbitmq-server';

@@ -1,7 +1,7 @@
 import { createClient } from '@redis/client';
 
-import { rowsOfIncrements } from '../../src/domain/counter.ts';
-import type { Store } from './front.ts';
+import { rowsOfIncrements } from '../../../src/domain/counter.ts';
+import type { Store } from '../front.ts';
 
 /** One MULTI adds the bodies to a stream and to the counters of a hash. */
 export async function openRedis(path: string): Promise<Store> {

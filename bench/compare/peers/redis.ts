@@ -4,8 +4,8 @@ import { join } from 'node:path';
 
 import { createClient } from '@redis/client';
 
-import { NotInstalled } from './not-installed.ts';
-import { startServer, type Started } from './process.ts';
+import { NotInstalled } from '../not-installed.ts';
+import { startServer, type Started } from '../process.ts';
 
 /** Redis on a directory of its own, behind a Unix socket, with an append-only file. */
 export function startRedis(appendfsync: 'always' | 'everysec') {

@@ -14,13 +14,13 @@ import { FilterPattern, MetricFilter } from 'aws-cdk-lib/aws-logs';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
 
-import { handlerNames } from './function-specs.ts';
-import type { AlarmName } from '../construct/props.ts';
-import type { Functions } from './functions.ts';
-import type { Api } from './http-api.ts';
+import { handlerNames } from '../function-specs.ts';
+import type { AlarmName } from '../../construct/props.ts';
+import type { Functions } from '../functions.ts';
+import type { Api } from '../http-api.ts';
 import { ownMetric, ownNamespace } from './own-metrics.ts';
-import type { Queues } from './queues.ts';
-import type { PipelineSettings } from '../settings.ts';
+import type { Queues } from '../queues.ts';
+import type { PipelineSettings } from '../../settings.ts';
 
 export interface Observed {
   functions: Functions;

@@ -8,12 +8,12 @@ import {
 import type { Construct } from 'constructs';
 
 import type { Alarms, Observed, StackMetrics } from './alarms.ts';
-import type { MetricName } from '../../src/entry/lambda/telemetry/telemetry.ts';
-import { handlerNames, type HandlerName } from './function-specs.ts';
-import type { Functions } from './functions.ts';
+import type { MetricName } from '../../../src/entry/lambda/telemetry/telemetry.ts';
+import { handlerNames, type HandlerName } from '../function-specs.ts';
+import type { Functions } from '../functions.ts';
 import { ownMetric, ownMetricsNamed } from './own-metrics.ts';
-import type { PipelineSettings } from '../settings.ts';
-import type { Storage } from './storage.ts';
+import type { PipelineSettings } from '../../settings.ts';
+import type { Storage } from '../storage.ts';
 
 const period = Duration.minutes(1);
 const sum = { statistic: 'Sum', period };

@@ -1,8 +1,8 @@
 import { MathExpression, Metric, type MetricProps } from 'aws-cdk-lib/aws-cloudwatch';
 
-import type { MetricName } from '../../src/entry/lambda/telemetry/telemetry.ts';
-import type { HandlerName } from './function-specs.ts';
-import type { PipelineSettings } from '../settings.ts';
+import type { MetricName } from '../../../src/entry/lambda/telemetry/telemetry.ts';
+import type { HandlerName } from '../function-specs.ts';
+import type { PipelineSettings } from '../../settings.ts';
 
 /** The namespace of the metrics that the functions write, shared by all stacks of an account. */
 export const ownNamespace = 'DevicePipeline';

@@ -151,7 +151,7 @@ function toRequest(event: APIGatewayProxyEventV2): Request {
 
 /** Header bytes decoded as Latin 1, as `node:http` does. */
 function inLatin1(value: string): string {
-  return /[^\u0000-\u00ff]/.test(value) ? Buffer.from(value).toString('latin1') : value; // eslint-disable-line no-control-regex -- the range is all of Latin 1
+  return /[\u0100-\uffff]/.test(value) ? Buffer.from(value).toString('latin1') : value;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { barChart, formatFigure, lineChart } from '../../../bench/plot.ts';
+import { barChart, formatFigure, lineChart } from '../../../bench/plot/plot.ts';
 
 const line = () =>
   lineChart({

@@ -35,9 +35,8 @@ export function decompressed(object: Uint8Array): LogBytes {
 }
 
 /** Bytes of the log that are in memory. */
-// eslint-disable-next-line @typescript-eslint/require-await -- the type of a stream
-export async function* bytesOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes;
+export function bytesOf(bytes: Uint8Array): LogBytes {
+  return Readable.from([bytes]);
 }
 
 /** There is no valid record, or header of a segment, at a position. */
