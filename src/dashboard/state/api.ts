@@ -18,11 +18,12 @@ export class ApiError extends Error {
 
 export interface Reply {
   readonly value: unknown;
-  /** Whether the value is the same as in the previous response. */
-  readonly isSame: boolean;
+  /** Names this value (ETag); undefined if the server does not say. */
+  readonly version: string | undefined;
 }
 
-const keptMax = 8;
+/** More than one load keeps, or the next would send it all again. */
+const keptMax = 16;
 /** The timeouts until the response starts and until it is complete. */
 const waitMsMax = 30_000;
 const bodyMsMax = 600_000;
@@ -59,13 +60,13 @@ export class Api {
     const response = await this.#fetch(path, signal, kept?.etag);
     if (response.status === 304 && kept !== undefined) {
       this.#keep(path, kept.etag, kept.value);
-      return { value: kept.value, isSame: true };
+      return { value: kept.value, version: kept.etag };
     }
     if (!response.ok) throw await errorOf(response);
     const value: unknown = await whole(response.json(), signal);
-    const etag = response.headers.get('etag');
-    if (isKept && etag !== null) this.#keep(path, etag, value);
-    return { value, isSame: false };
+    const version = response.headers.get('etag') ?? undefined;
+    if (isKept && version !== undefined) this.#keep(path, version, value);
+    return { value, version };
   }
 
   /** The bytes of a response, as a file to save. */

@@ -12,6 +12,8 @@ export interface State {
   readonly snapshot: Snapshot | undefined;
   /** The view that the snapshot shows. */
   readonly shownView: View;
+  /** That of the probe before the snapshot was loaded. */
+  readonly version: string | undefined;
   readonly health: Health | undefined;
   readonly isLoading: boolean;
   readonly error: Failure | undefined;
@@ -32,7 +34,7 @@ export interface Failure {
   readonly isPassing: boolean;
 }
 
-type Loaded = Pick<State, 'snapshot' | 'shownView' | 'days'>;
+type Loaded = Pick<State, 'snapshot' | 'shownView' | 'version' | 'days'>;
 
 const pollMs = 2_000;
 const backOffMsMax = 60_000;
@@ -62,6 +64,7 @@ export class Store {
     this.#state = {
       view,
       shownView: view,
+      version: undefined,
       snapshot: undefined,
       health: undefined,
       isLoading: true,
@@ -178,7 +181,7 @@ export class Store {
       load(this.api, view, days, probe.value as DailyRow[], isInUse, signal),
       health.then(() => this.#lookAhead(signal)),
     ]);
-    return { snapshot, shownView: view, days };
+    return { snapshot, shownView: view, version: probe.version, days };
   }
 
   /** Once, because it is expensive: for stacks on AWS, which do not report the latest date. */
@@ -229,7 +232,10 @@ export class Store {
     this.#schedule();
   }
 
-  /** Requests the probe, and whether it has changed. */
+  /**
+   * Requests the probe, and whether it has changed since the snapshot: other requests for the same path
+   * may have seen a later state than the snapshot shows.
+   */
   async #hasChanged(signal: AbortSignal): Promise<boolean> {
     this.#polls++;
     const { view, days } = this.#state;
@@ -237,7 +243,8 @@ export class Store {
       await this.#askHealth(signal);
       if ((await this.#askDays(signal)).latest !== days.latest) return true;
     }
-    const { isSame } = await this.api.get(probePath(view, days), signal, true);
+    const { version } = await this.api.get(probePath(view, days), signal, true);
+    const isSame = version !== undefined && version === this.#state.version;
     return !isSame || this.#state.error !== undefined;
   }
 

@@ -13,7 +13,7 @@ import {
 import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Chromium');
-const { blank, serve, openFleet } = dashboards();
+const { blank, serve, openFleet, openYear } = dashboards();
 
 describe('live', () => {
   it('counts rise without a reload, the focus stays, and nothing is sent twice', async () => {
@@ -77,6 +77,38 @@ describe('live', () => {
     await page.goto(`${url}/?live=1`);
     await becomes(page, 'Events', '15');
     await page.locator('.heat', { hasText: '9' }).waitFor();
+  });
+
+  it('what comes before the last answer of a load is shown, even if that answer is the newer one', async () => {
+    const url = await serve();
+    await count(url, fleet);
+    const { page } = await blank();
+    const paths = new Set<string>();
+    let isCounted = false;
+    await page.route(/group_by=date$/, async (route) => {
+      const path = route.request().url();
+      // The second time, the load has the counts, and asks where the data begin.
+      if (paths.has(path) && !isCounted) {
+        isCounted = true;
+        await count(url, items(0, 'laptop', 'erased', 3));
+      }
+      paths.add(path);
+      await route.continue();
+    });
+    await page.goto(`${url}/?live=1`);
+    await becomes(page, 'Events', '15');
+  });
+
+  it('costs one small request a look, whatever the view', async () => {
+    const { page, answers } = await openYear('/?live=1&range=365&type=laptop');
+    await expect.poll(() => answers.length, { interval: 100 }).toBeGreaterThan(0);
+    await page.locator('.dashboard[aria-busy=false]').waitFor();
+    const ofStats = () => answers.filter(({ path }) => path.startsWith('/stats')).length;
+    const before = ofStats();
+    const looks = 3;
+    await expect.poll(ofStats).toBeGreaterThanOrEqual(before + looks);
+    const paths = answers.filter(({ path }) => path.startsWith('/stats')).slice(before);
+    expect(new Set(paths.map(({ status }) => status))).toEqual(new Set([304]));
   });
 
   it('an error is said, and gone when the server answers again', async () => {

@@ -108,6 +108,36 @@ describe('a change that lasts', () => {
     ]);
   });
 
+  it('is said since its first day, whatever the weeks before that look like', () => {
+    const wrong: string[] = [];
+    for (let seed = 1; seed <= 40; seed++) {
+      const planted = erasures(5, '2026-11-05', today, 'laptop');
+      const said = saidOf({ seed, planted, scale: 3 });
+      const days = ['2026-11-04', '2026-11-05', '2026-11-06'].map(since);
+      if (!days.some((day) => said[0]?.includes(day))) wrong.push(`${seed}: ${said.join(' · ')}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('for more than eight weeks is said if it began in the range', () => {
+    const ninetyDays = { from: '2026-09-02', to: today };
+    for (const first of ['2026-10-01', '2026-09-14']) {
+      const failures = { seed: 77, scale: 3, from: '2026-03-01', planted: erasures(3, first) };
+      expect(saidOf(failures)).toEqual([]);
+      expect(saidOf(failures, ninetyDays)).toEqual([expect.stringContaining(since(first))]);
+      const events = { ...failures, planted: volume(3, first) };
+      expect(saidOf(events)).toEqual([]);
+      expect(saidOf(events, ninetyDays)).toEqual([expect.stringContaining(since(first))]);
+    }
+  });
+
+  it('is hardly ever said to have ended by chance in a type', () => {
+    const said = Array.from({ length: 30 }, (_, seed) =>
+      saidOf({ seed, planted: erasures(3, '2026-09-14') }),
+    );
+    expect(said.filter(({ length }) => length > 0).length).toBeLessThanOrEqual(2);
+  });
+
   it('of fewer events names the type that stopped', () => {
     expect(saidOf({ seed: 77, planted: volume(0, '2026-11-09', today, 'laptop') })).toEqual([
       `Events of laptop: 0 a day ${since('2026-11-09')}, usually 148`,
@@ -131,6 +161,20 @@ describe('a change that lasts', () => {
     expect(saidOf({ seed: 77, planted: erasures(0, '2026-11-16') })).toEqual([
       `“erasure failed”: 0% of all events ${since('2026-11-16')}, usually 0.8%`,
     ]);
+  });
+
+  it('of a type with bad weeks before does not make it a new one', () => {
+    const bad = ['SSD', 'hard drive', 'tablet'];
+    const planted: Planted = (day, type, state) =>
+      Math.max(
+        ...bad.flatMap((only) => [
+          erasures(6, '2026-10-19', '2026-10-25', only)(day, type, state),
+          erasures(6, '2026-11-16', '2026-11-22', only)(day, type, state),
+        ]),
+      );
+    const said = [42, 46, 55, 63].map((seed) => saidOf({ seed, planted }).join(' · '));
+    for (const each of said) expect(each).toContain('“erasure failed”');
+    expect(said.filter((each) => each.includes('new type'))).toEqual([]);
   });
 
   it('of a new type has no usual numbers', () => {
@@ -160,6 +204,26 @@ describe('single days', () => {
     const history = historyOf(windowOf(thirtyDays, today), rows, () => false);
     // With the 3,200 of that Thursday, the mean would be 1,100.
     expect(summaryOf(history, '2026-11-26')?.events.usual).toBeLessThan(850);
+  });
+
+  it('of a long outage are all in one statement', () => {
+    const line = { seed: 77, from: '2026-03-01', planted: volume(0, '2026-10-13', '2026-11-15') };
+    expect(saidOf(line)).toEqual([
+      expect.stringMatching(
+        `^Events: 0 a day ${fromTo('2026-10-13', '2026-11-15')}, usually \\d+$`,
+      ),
+    ]);
+  });
+
+  it('on which nothing is usual, say nothing of the types', () => {
+    const isWeekend = (day: string) => [0, 6].includes(new Date(day).getUTCDay());
+    const planted: Planted = (day) => (isWeekend(day) ? 5 : day < '2026-11-20' ? 0 : 1);
+    const numbers = saidOf({ seed: 77, planted, saturday: 0.3 });
+    expect(numbers.map((said) => said.replace(/^Events: [\d,]+( a day)? /, ''))).toEqual([
+      `${on(today)} so far, usually none on a whole day`,
+      `${fromTo('2026-11-23', '2026-11-27')}, usually none`,
+      `${on('2026-11-20')}, usually none`,
+    ]);
   });
 
   it('include today, if its failures or its events are already more than usual', () => {

@@ -22,8 +22,10 @@ export function overlaps(a: Span, b: Span): boolean {
 export interface Run extends Span {
   /** 1: above the usual; -1: below. */
   readonly sign: number;
-  /** How surprising it is, divided by the scatter of the days before. */
+  /** How surprising it is, divided by the scatter. */
   readonly score: number;
+  /** It has lasted for so long that its numbers are the usual ones. */
+  readonly isUsual: boolean;
 }
 
 /** What it takes to be unusual. */
@@ -37,6 +39,9 @@ export interface Limit {
 const scatterSpare = 1.5;
 /** A failure rate must differ from that of its own weekdays, too, but they are few: odds of e³. */
 const weekdayScoreMin = 3;
+
+/** What a day at the end of a run must add to its score, at least. */
+const endScoreMin = 1;
 
 /** A span compared with the days before it. */
 interface Comparison {
@@ -110,7 +115,24 @@ export class Comparer {
       while (end < last && end - begin + 1 < runDaysMax && !taken.has(end + 1)) end++;
       best = this.#bestFrom({ first: begin, last: end }, limit, best);
     }
-    return best;
+    return best && this.#begun(best, limit, taken);
+  }
+
+  /**
+   * The same run from the day that makes it the most surprising, which may make it longer. With a scatter
+   * of its own, each day would win or lose by what happened in the weeks before it.
+   */
+  #begun(run: Run, limit: Limit, taken: ReadonlySet<number>): Run {
+    const { last } = run;
+    const scatter = this.#scatter(run.first);
+    const runs: Run[] = [];
+    for (let first = last; first > last - 2 * runDaysMax && !taken.has(first); first--) {
+      const begun = this.#begins(first) && this.#runOf({ first, last }, limit, scatter);
+      if (begun && begun.sign === run.sign) runs.push(begun);
+    }
+    const most = Math.max(...runs.map(({ score }) => score));
+    // Earlier days that add less may as well be usual.
+    return runs.find(({ score }) => score >= most - endScoreMin) ?? run;
   }
 
   /** Whether a run can begin on a day: it is known, and not closed on that weekday. */
@@ -147,20 +169,21 @@ export class Comparer {
       // An upper bound of the surprise that takes no logarithm: most spans end here.
       if (difference * difference <= least * chance) continue;
       if (surpriseOf({ count, size, countBefore, sizeBefore }) <= least) continue;
-      best = this.#better({ first, last: day }, limit, best);
-      least = best?.score ?? limit.score;
+      const run = this.#runOf({ first, last: day }, limit);
+      if (run !== undefined && run.score > least) [best, least] = [run, run.score];
     }
     return best;
   }
 
-  #better(span: Span, limit: Limit, known: Run | undefined): Run | undefined {
+  /** Undefined if the span is not unusual. */
+  #runOf(span: Span, limit: Limit, scatter = this.#scatter(span.first)): Run | undefined {
     const compared = this.#compare(span);
-    if (compared === undefined) return known;
+    if (compared === undefined) return undefined;
     const { sample, alike } = compared;
-    if (!differs(sample, limit.share) || !differs(alike, limit.share)) return known;
-    const score = surpriseOf(sample) / this.#scatter(span.first);
-    if (score <= (known?.score ?? limit.score) || surpriseOf(alike) < weekdayScoreMin) return known;
-    return { ...span, score, sign: sample.count > expectedOf(sample) ? 1 : -1 };
+    if (!differs(sample, limit.share) || !differs(alike, limit.share)) return undefined;
+    const score = surpriseOf(sample) / scatter;
+    if (score <= limit.score || surpriseOf(alike) < weekdayScoreMin) return undefined;
+    return { ...span, score, sign: sample.count > expectedOf(sample) ? 1 : -1, isUsual: false };
   }
 
   #compare({ first, last }: Span): Comparison | undefined {

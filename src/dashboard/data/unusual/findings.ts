@@ -89,14 +89,16 @@ export function* findingsInSteps(
     );
   }
   return found
+    .filter((one) => overlapOf(range, shownOf(one, today)) !== undefined)
     .map(({ finding }) => finding)
-    .filter((finding) => overlapOf(range, shownOf(finding, today)) !== undefined)
     .sort(byWeight);
 }
 
-/** What lasts matters today, too. */
-function shownOf({ range, isOngoing }: Finding, today: Day): Range {
-  return isOngoing ? { from: range.from, to: today } : range;
+/** The days on which a finding matters: of what has become the usual, the first; of what lasts, today, too. */
+function shownOf({ run, finding: { range, isOngoing } }: Found, today: Day): Range {
+  const { from } = range;
+  if (run.isUsual) return { from, to: from };
+  return isOngoing ? { from, to: today } : range;
 }
 
 /** The most surprising first; events of one state after those of all states and of types. */
@@ -116,7 +118,7 @@ function soFarOf(judgement: Judgement, day: number): Lead[] {
     if (sample === undefined || score < limit.score) return [];
     const usual = expectedOf(sample);
     if (sample.count - usual < limit.share * usual) return [];
-    return [{ series, run: { ...span, sign: 1, score }, isSoFar: true }];
+    return [{ series, run: { ...span, sign: 1, score, isUsual: false }, isSoFar: true }];
   });
 }
 
@@ -168,11 +170,12 @@ function isExplained(judgement: Judgement, lead: Lead, found: readonly Found[]):
   if (parts.length > 0 && !isLeft(judgement.restOf(series, parts, run))) return true;
   return near.some((one) => {
     if (!isPartOf(series, one)) return false;
-    const factor = one.finding.value / one.finding.usual;
+    const [whole] = namedOf(judgement, { ...one.subject, type: undefined }, run);
     const [own] = namedOf(judgement, series, run);
-    const isUsual =
-      own?.usual === undefined ||
-      Math.abs(own.value - own.usual * factor) < share * own.usual * factor;
+    // Days on which nothing was usual of all, like weekends, say nothing of a type.
+    if (!own?.usual || !whole?.usual) return own?.usual === undefined || !whole?.usual;
+    const factor = whole.value / whole.usual;
+    const isUsual = Math.abs(own.value - own.usual * factor) < share * own.usual * factor;
     return isUsual || !isLeft(series.comparer.scoreOf(run, factor));
   });
 }

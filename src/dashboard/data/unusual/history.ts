@@ -1,5 +1,4 @@
 import { addDays, countDays, type Day, type Range } from '../calendar/days.ts';
-import { dataStart } from '../comparison.ts';
 import type { Row } from '../counts.ts';
 
 /** Events and failures of each day of a window, by index from its first day. */
@@ -101,16 +100,18 @@ export function historyOf(
     for (const { date, count } of daily) sums[at.get(date) ?? days] = count;
     counted = sums;
   }
-  return { window, first: startOf(window, counted), all, types, states, failing, failures };
+  return { window, first: startOf(counted), all, types, states, failing, failures };
 }
 
-/** The index of the first day of the data. */
-function startOf(window: Range, counts: readonly number[]): number {
-  const daily = counts.map((count, day) => ({ date: addDays(window.from, day), count }));
-  const start = dataStart(daily.filter(({ count }) => count > 0));
-  return start === undefined
-    ? counts.length
-    : countDays({ from: window.from, to: start.firstDay }) - 1;
+const strayGapDays = 14;
+
+/** The first day with counts, but not one that stands alone: a device with a wrong clock. */
+function startOf(counts: readonly number[]): number {
+  const isCounted = (_: number, day: number) =>
+    (counts[day] ?? 0) > 0 &&
+    counts.slice(day + 1, day + 1 + strayGapDays).some((count) => count > 0);
+  const first = counts.findIndex(isCounted);
+  return first === -1 ? counts.length : first;
 }
 
 function entry<T>(map: Map<string, T>, key: string, make: () => T): T {

@@ -50,7 +50,11 @@ export class Judgement {
 
   /** The sample of a type; a new one is compared with all types. */
   sampleOf(subject: Subject, span: Span): { sample: Sample; isNew: boolean } | undefined {
-    const sample = this.get(subject)?.comparer.sampleOf(span);
+    const own = this.get(subject);
+    // Weeks that were unusual themselves are better than none.
+    const sample =
+      own?.comparer.sampleOf(span) ??
+      (own && new Comparer(own, this.history.first, new Set()).sampleOf(span));
     if (sample !== undefined) return { sample, isNew: false };
     const usual = this.get({ ...subject, type: undefined })?.comparer.sampleOf(span);
     const { counts, whole } = numbersOf(this.history, subject);

@@ -26,40 +26,43 @@ export function judgeNumbers(numbers: Numbers, span: Span, since: number, limit:
   const [taken, left] = [new Set<number>(), new Set<number>()];
   let comparer = new Comparer(numbers, since, left);
   for (let round = 0; round < runsMax; round++) {
-    const best = trimmed(comparer.best(span, limit, taken), comparer);
+    const best = comparer.best(span, limit, taken);
     if (best === undefined) break;
     const isLasting = lasts(best, span.last, comparer);
-    const isNewUsual = isLasting && span.last - best.first >= runDaysMax;
-    const run = isLasting && !isNewUsual ? { ...best, last: span.last } : best;
-    for (let day = run.first; day <= run.last; day++) {
+    const isUsual = isLasting && span.last - best.first >= runDaysMax;
+    const run = isLasting ? { ...best, last: span.last, isUsual } : best;
+    // What has become the usual is compared with, once all eight weeks before a day are part of it.
+    const last = isUsual ? Math.max(best.last, best.first + runDaysMax - 1) : run.last;
+    for (let day = run.first; day <= last; day++) {
       taken.add(day);
-      if (!isNewUsual) left.add(day);
+      if (!isUsual) left.add(day);
     }
-    if (isNewUsual) continue;
-    runs.push(run);
-    comparer = new Comparer(numbers, since, left);
+    const next = runs.findIndex((other) => continues(run, other, comparer));
+    const other = runs[next];
+    if (other === undefined) runs.push(run);
+    else
+      runs[next] = {
+        ...other,
+        first: Math.min(run.first, other.first),
+        last: Math.max(run.last, other.last),
+      };
+    if (!isUsual) comparer = new Comparer(numbers, since, left);
   }
   return { ...numbers, runs, comparer, left };
 }
 
-/** Days at the ends of a run that add less to its score may be chance. */
-const endScoreMin = 2;
-const endDaysMax = 7;
+/** How far the changes of two runs may differ, as a share, for them to be one. */
+const sameShare = 0.5;
 
-/** Leaves out the days at the ends that may as well be usual. */
-function trimmed(run: Run | undefined, comparer: Comparer): Run | undefined {
-  if (run === undefined) return run;
-  let best: Run | undefined;
-  for (let days = 1; days <= endDaysMax && run.first + days <= run.last; days++) {
-    for (const shorter of [
-      { ...run, first: run.first + days },
-      { ...run, last: run.last - days },
-    ]) {
-      const score = run.sign * comparer.scoreOf(shorter);
-      if (score > (best?.score ?? run.score - endScoreMin)) best = { ...shorter, score };
-    }
-  }
-  return best === undefined ? run : trimmed(best, comparer);
+/** Whether two runs follow each other with the same change. */
+function continues(one: Run, other: Run, comparer: Comparer): boolean {
+  const isNext = one.last + 1 === other.first || other.last + 1 === one.first;
+  if (!isNext || one.sign !== other.sign || one.isUsual !== other.isUsual) return false;
+  const [ratio = 0, otherRatio = 0] = [one, other].map((run) => {
+    const sample = comparer.sampleOf(run);
+    return sample && sample.count / expectedOf(sample);
+  });
+  return Math.abs(ratio - otherRatio) <= sameShare * Math.max(ratio, otherRatio);
 }
 
 /** After a weekend it is early to say that a run has ended; later days must not point to it at all. */
