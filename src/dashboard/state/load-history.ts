@@ -1,7 +1,14 @@
-import { sumBy, topNames, type DailyRow, type PairRow, type Row } from '../data/counts.ts';
+import {
+  failureTest,
+  sumBy,
+  topNames,
+  type DailyRow,
+  type PairRow,
+  type Row,
+} from '../data/counts.ts';
 import { addDays, countDays, firstDay, type Day, type Range } from '../data/calendar/days.ts';
 import { historyOf, windowOf, type History } from '../data/unusual/history.ts';
-import { filterValuesMax, type Filters } from '../data/view.ts';
+import { filterValuesMax, type Filters, type View } from '../data/view.ts';
 import { noFilters, rowsMax, type Loading } from './load.ts';
 
 /**
@@ -15,14 +22,15 @@ export async function loadHistory(
   pairs: readonly PairRow[],
   rows: readonly Row[] | undefined,
 ): Promise<History | undefined> {
-  const { range, view, isFailing, today } = loading;
+  const { range, view, today } = loading;
+  const isFailing = failureTest(view.failureWords);
   const window = windowOf(range, today);
   if (pairs.length === 0 || window.from < firstDay) return undefined;
   const ask = <T extends Dated>(filters: Filters, groupBy?: string) =>
     askWindow<T>(loading, window, filters, groupBy);
   const daily = view.types.length === 0 ? undefined : ask<DailyRow>(noFilters, 'date');
   if (pairs.length * countDays(window) > rowsMax) {
-    const totals = await askTotals(loading, ask, pairs, countDays(window));
+    const totals = await askTotals(view, isFailing, ask, pairs, countDays(window));
     return historyOf(window, totals, isFailing, await daily);
   }
   const filters = { types: view.types, states: [] };
@@ -65,7 +73,8 @@ const typesMax = 50;
 
 /** Rows of the failing states, of the largest types, and of what is left of each day. */
 async function askTotals(
-  { view, isFailing }: Loading,
+  view: View,
+  isFailing: (state: string) => boolean,
   ask: AskWindow,
   pairs: readonly PairRow[],
   days: number,

@@ -144,6 +144,28 @@ describe('a change that lasts', () => {
     ]);
   });
 
+  it('of many types names them, in one statement, with numbers that go its way', () => {
+    const small = ['tablet', 'desktop', 'server', 'printer', 'hard drive'];
+    const change =
+      (ofSmall: number, ofLarge: number): Planted =>
+      (day, type) =>
+        day < '2026-11-16' ? 1 : small.includes(type) ? ofSmall : ofLarge;
+    const saidOf5 = (ofSmall: number, ofLarge: number) =>
+      saidOf({ seed: 77, scale: 5, planted: change(ofSmall, ofLarge) });
+    const from = since('2026-11-16');
+    const more = 'hard drive [^;]+; desktop [^;]+; tablet [^;]+; server [^;]+; and 1 more';
+    expect(saidOf5(2, 0.7)).toEqual([
+      expect.stringMatching(`^Events of 5 types: 2,\\d+ a day ${from}, usually 1,\\d+; ${more}$`),
+    ]);
+    expect(saidOf5(0, 1)).toEqual([
+      expect.stringMatching(`^Events: 1,\\d+ a day ${from}, usually 3,\\d+; .*tablet 0, usually`),
+    ]);
+    // The others change in the same way: it is a change of all.
+    expect(saidOf5(2, 1.4)).toEqual([
+      expect.stringMatching(`^Events: \\S+ a day ${from}, usually 3,\\d+$`),
+    ]);
+  });
+
   it('of one state is said if all events are usual', () => {
     const only =
       (name: string): Planted =>

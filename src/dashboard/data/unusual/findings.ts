@@ -1,5 +1,5 @@
 import { addDays, countDays, overlapOf, type Day, type Range } from '../calendar/days.ts';
-import { expectedOf } from './chance.ts';
+import { expectedOf, type Sample } from './chance.ts';
 import { overlaps, type Run, type Span } from './comparer.ts';
 import type { History } from './history.ts';
 import { Judgement, type Origin } from './judgement.ts';
@@ -22,9 +22,11 @@ export interface Finding extends Subject {
   /** Whether it is about today, which is not over. */
   readonly isSoFar: boolean;
   readonly isAbove: boolean;
-  /** Events a day, or the share of failures. */
+  /** Events a day, or the share of failures: of the one type, of the types, or of all. */
   readonly value: number;
   readonly usual: number;
+  /** Whether the numbers are those of the types together, because all types together are usual. */
+  readonly isOfTypes: boolean;
   /** The types that it comes from, if they are several or new; the largest difference first. */
   readonly types: readonly NamedType[];
   /** Whether the other types changed, too. */
@@ -129,16 +131,18 @@ function foundOf(judgement: Judgement, lead: Lead, known: readonly string[], tod
   const origin = judgement.originOf(series, lead.run, isSoFar, known);
   const { run, isShared } = origin;
   const { measure, state } = series;
-  const named = origin.names.flatMap((name) =>
-    namedOf(judgement, { measure, state, type: name }, run),
-  );
+  const of = (type: string | undefined): Subject => ({ measure, state, type });
+  const named = origin.names.flatMap((name) => namedOf(judgement, of(name), run));
   const [only, ...more] = named;
   const single = !isShared && more.length === 0 && only?.usual !== undefined ? only : undefined;
   const [onlyType] = types.size === 1 ? types.keys() : [];
-  const whole = namedOf(judgement, { measure, state, type: undefined }, run)[0];
+  const isOfTypes = more.length > 0 && !isShared && !judgement.isOfAll(series, run);
+  const whole = isOfTypes
+    ? togetherOf(judgement, origin.names.map(of), run)
+    : namedOf(judgement, of(undefined), run)[0];
   const { value = 0, usual = 0 } = single ?? whole ?? {};
   const finding = {
-    ...{ measure, state, value, usual, isShared, isSoFar },
+    ...{ measure, state, value, usual, isShared, isOfTypes, isSoFar },
     type: single?.name ?? (measure === 'events' && state !== undefined ? undefined : onlyType),
     range: { from: addDays(window.from, run.first), to: addDays(window.from, run.last) },
     isOngoing: !isSoFar && addDays(window.from, run.last + 1) === today,
@@ -156,6 +160,19 @@ function namedOf(judgement: Judgement, subject: Subject, span: Span): NamedType[
   const per = subject.measure === 'events' ? span.last - span.first + 1 : sample.size;
   const usual = isNew ? undefined : expectedOf(sample) / per;
   return [{ name: subject.type ?? '', value: sample.count / per, usual }];
+}
+
+/** The number of some types together. */
+function togetherOf(judgement: Judgement, subjects: readonly Subject[], span: Span) {
+  const samples = subjects.flatMap((subject) => judgement.sampleOf(subject, span) ?? []);
+  const sum = (valueOf: (sample: Sample) => number) =>
+    samples.reduce(
+      (all, { sample, isNew }) => all + valueOf(isNew ? { ...sample, countBefore: 0 } : sample),
+      0,
+    );
+  const isOfEvents = subjects[0]?.measure === 'events';
+  const per = isOfEvents ? span.last - span.first + 1 : sum(({ size }) => size);
+  return { value: sum(({ count }) => count) / per, usual: sum(expectedOf) / per };
 }
 
 /** Whether the known findings leave nothing unusual of a number on these days. */

@@ -106,7 +106,7 @@ export class Judgement {
     return new Comparer(rest, this.history.first, series.left).scoreOf(span);
   }
 
-  /** The types that differ more than chance explains, or none if most of them do. */
+  /** The types that differ more than chance explains, or none if most of them do, and the others, too. */
   #namesOf(
     subject: Subject,
     run: Run,
@@ -117,7 +117,27 @@ export class Judgement {
     const found = all < 2 ? [] : this.#typesOf(subject, run);
     const names = found.filter((name) => !known.includes(name));
     if (type !== undefined && !names.includes(type)) names.unshift(type);
-    return subject.measure === 'events' && names.length > 1 && 2 * names.length > all ? [] : names;
+    const areMost = subject.measure === 'events' && names.length > 1 && 2 * names.length > all;
+    return areMost && this.isOfAll(subject, run) && this.#areOthersAlike(subject, names, run)
+      ? []
+      : names;
+  }
+
+  /** Whether the types that are not named differ in the same direction. */
+  #areOthersAlike(subject: Subject, names: readonly string[], run: Run): boolean {
+    const series = this.get({ ...subject, type: undefined });
+    if (series === undefined || names.length === this.history.types.size) return true;
+    const parts = names.map((type) => ({ ...subject, type }));
+    return run.sign * this.restOf(series, parts, run) >= restScoreMax;
+  }
+
+  /** Whether all types together differ as much as a number must to be unusual. */
+  isOfAll(subject: Subject, run: Run): boolean {
+    const all = { ...subject, type: undefined };
+    const sample = this.get(all)?.comparer.sampleOf(run);
+    if (sample === undefined) return false;
+    const usual = expectedOf(sample);
+    return run.sign * (sample.count - usual) >= limitOf(all, 1).share * usual;
   }
 
   #typesOf(subject: Subject, run: Run): string[] {

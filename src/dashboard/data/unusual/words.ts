@@ -23,10 +23,10 @@ const namesMax = 4;
  * @param isOfChosenTypes whether only events of chosen types are judged
  */
 export function statementOf(finding: Finding, isOfChosenTypes: boolean): Statement {
-  const { measure, value, usual, type } = finding;
+  const { measure, value, usual, type, isOfTypes } = finding;
   const isOneDay = finding.range.from === finding.range.to;
   const all = isOfChosenTypes ? 'the events of these types' : 'all events';
-  const whole = type === undefined ? all : 'its events';
+  const whole = isOfTypes ? 'their events' : type === undefined ? all : 'its events';
   const now =
     measure === 'failures'
       ? `${rateText(value)} of ${whole}`
@@ -59,8 +59,9 @@ function causesOf({ measure, types, isShared }: Finding, isOneDay: boolean): str
   return named.length === 0 ? '' : [...named.map(textOf), ...rest].join('; ');
 }
 
-function whatOf({ measure, type, state }: Finding): string {
-  const of = type === undefined ? '' : ` of ${shortName(type)}`;
+function whatOf({ measure, type, types, isOfTypes, state }: Finding): string {
+  const name = isOfTypes ? `${types.length} types` : type && shortName(type);
+  const of = name === undefined ? '' : ` of ${name}`;
   if (state !== undefined)
     return `${measure === 'events' ? 'Events ' : ''}“${shortName(state)}”${of}`;
   return `${measure === 'events' ? 'Events' : 'Failures'}${of}`;
