@@ -51,8 +51,12 @@ export function changeText(now: number, before: number): string {
   if (now === before) return 'No change';
   if (before === 0) return 'New: none before';
   const size = (Math.abs(now - before) / before) * 100;
-  const digits = size < 0.05 ? 2 : size < 10 ? 1 : 0;
-  return `${now > before ? '+' : '−'}${Number(size.toFixed(digits)).toLocaleString('en')}%`;
+  const digits = size < 10 ? 1 : 0;
+  const text =
+    size < 0.05
+      ? size.toLocaleString('en', { maximumSignificantDigits: 1 })
+      : Number(size.toFixed(digits)).toLocaleString('en');
+  return `${now > before ? '+' : '−'}${text}%`;
 }
 
 /** How long ago it was, in the largest unit that fits. */

@@ -72,7 +72,7 @@ export function Unusual({ store, view, snapshot, today }: UnusualProps) {
           data before them.
         </p>
       )}
-      {view.states.length > 0 && <p class="hint">Events of days are those in all states.</p>}
+      {view.states.length > 0 && <p class="hint">Days are judged by the events in all states.</p>}
       <HowDaysAreJudged />
     </section>
   );
@@ -100,9 +100,9 @@ function HowDaysAreJudged() {
         </li>
       </ul>
       <p>
-        The first day named is the one that explains the numbers best; in noise it can be a day off.
-        What lasts for eight weeks is the usual. Of today, only failure rates and more events than
-        on a whole day are judged.
+        The first day named is the one that explains the numbers best; if the change barely stands
+        out, it can be some days off. What lasts for eight weeks is the usual from then on. Of
+        today, only failure rates and more events than on a whole day are judged.
       </p>
     </details>
   );

@@ -33,9 +33,15 @@ export async function stats(options: StatsOptions): Promise<number> {
   if (watchMs === undefined) return await show(options, stop);
   process.once('SIGINT', () => stopping.abort()).once('SIGTERM', () => stopping.abort());
   try {
-    while (!stop.aborted) {
-      await show(options, stop);
+    await show(options, stop);
+    for (;;) {
       await delay(watchMs, undefined, { signal: stop });
+      await show(options, stop).catch((error: unknown) => {
+        stop.throwIfAborted();
+        // It answered before: it may be starting again.
+        const text = error instanceof Error ? error.message : String(error);
+        note(`${text} Next try in ${withThousands(watchMs / 1000)} s.`);
+      });
     }
   } catch (error) {
     if (!stop.aborted) throw error;
@@ -57,7 +63,7 @@ async function show(options: StatsOptions, stop: AbortSignal): Promise<number> {
 function headed(text: string, { source, range }: Question): string {
   const place = 'url' in source ? `${source.url}: ` : '';
   const days = range.from === range.to ? range.from : `${range.from} to ${range.to}`;
-  const time = `${new Date().toISOString().slice(0, 19)}Z`;
+  const time = `${new Date().toISOString().slice(11, 19)}Z`;
   // To the upper left, and all below is cleared.
   const clear = process.stdout.isTTY ? '\u001b[H\u001b[J' : '';
   return `${clear}${place}${days}, read at ${time}\n${text}`;
@@ -89,7 +95,10 @@ async function textOf(rows: readonly StatsRow[], question: Question): Promise<st
   if (format === 'table') {
     if (rows.length === 0) return 'no counters\n';
     const terminal = terminalOf(question);
-    const days = terminal !== undefined && groupBy.includes('date') ? dayLine(rows, range) : '';
+    const days =
+      terminal !== undefined && groupBy.includes('date')
+        ? dayLine(rows, range, terminal.width)
+        : '';
     return (await statsTable(rows, groupBy, terminal)) + days;
   }
   const writer = new StatsWriter(groupBy, format, hasMark && !process.stdout.isTTY);

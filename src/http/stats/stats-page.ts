@@ -58,6 +58,10 @@ rect { fill: var(--bar); }
   .rows thead th:nth-child(3) { width: 5.5rem; }
   .rows thead th:last-child { width: 4.5rem; }
 }
+@media (max-width: 26rem) {
+  .rows thead th:first-child { width: 35%; }
+  .rows thead th:nth-child(n + 4), .rows td:nth-child(n + 4) { display: none; }
+}
 `;
 
 const headers = {

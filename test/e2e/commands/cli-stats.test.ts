@@ -49,7 +49,10 @@ describe('stats', () => {
   test('--watch prints the counters again, until a signal', async () => {
     answers.push((response) => send(response, 200, rows.slice(0, 1)));
     answers.push((response) => send(response, 200, rows));
-    // The third is never answered, and the signal ends that request, too.
+    // A server that starts again is asked again.
+    answers.push((response) => send(response, 503, []));
+    answers.push((response) => send(response, 200, rows));
+    // The last is never answered, and the signal ends that request, too.
     answers.push(() => undefined);
     const { child, outcome } = start([
       'stats',
@@ -60,12 +63,13 @@ describe('stats', () => {
       '--watch',
       '1',
     ]);
-    await expect.poll(() => received.length).toBeGreaterThan(2);
+    await expect.poll(() => received.length).toBeGreaterThan(4);
     child.kill('SIGINT');
-    const { code, stdout } = await outcome;
+    const { code, stdout, stderr } = await outcome;
     expect(code).toBe(0);
     expect(stdout).toMatch(/total .*│ 1,234 │[^]*total .*│ 1,241 │/);
-    expect(stdout.match(/http:.*: 2026-06-16, read at \d{4}-.*Z\n/g)).toHaveLength(2);
+    expect(stdout.match(/http:.*: 2026-06-16, read at \d\d:\d\d:\d\dZ\n/g)).toHaveLength(3);
+    expect(stderr).toMatch(/answered 503.*Next try in 1 s\.\n$/);
     const refused = await run(['stats', '--url', url, '--watch', '--json']);
     expect(refused).toMatchObject({ code: 2, stdout: '' });
     expect(refused.stderr).toContain('--watch shows a table');

@@ -273,6 +273,18 @@ describe('the charts', () => {
 });
 
 describe('a filter by a failing state', () => {
+  it('leaves the days to be judged by all states', async () => {
+    const judged = async (query: string) => {
+      const { page } = await openYear(`/?range=30&type=SSD${query}`);
+      return page.locator('.unusual :is(.findings, .days-in-review)').allInnerTexts();
+    };
+    const all = await judged('');
+    expect(all.join(' ')).toContain('failures of any kind');
+    for (const state of ['erased', 'test+failed']) {
+      expect(await judged(`&state=${state}`)).toEqual(all);
+    }
+  });
+
   it('keeps all events of the types as the whole of its rate', async () => {
     const { page } = await openYear('/?range=30&state=test+failed');
     const rate = parseFloat(await figure(page, 'Failure rate').innerText());

@@ -106,7 +106,8 @@ describe('the counts', () => {
     expect(changeText(0, 0)).toBe('No change');
     expect(changeText(0, 7)).toBe('−100%');
     expect(changeText(7, 4)).toBe('+75%');
-    expect(changeText(100_001, 100_000)).toBe('+0%');
+    expect(changeText(100_001, 100_000)).toBe('+0.001%');
+    expect(changeText(31_406, 31_405)).toBe('+0.003%');
     expect([shareText(0, 0), shareText(1, 3), shareText(1, 1e6)]).toEqual([
       ...['–', '33.3%', '<0.01%'],
     ]);

@@ -29,12 +29,12 @@ describe('the line of days', () => {
   it('has the total of each day, in order, and a dot for each day without counts', () => {
     const range = { from: '2025-12-31', to: '2026-01-04' };
     const line = '·█▅··  2025-12-31 to 2026-01-04; · no counts\n';
-    expect(dayLine([...rows].reverse(), range)).toBe(line);
+    expect(dayLine([...rows].reverse(), range, 80)).toBe(line);
   });
 
   it('is missing for a single day, and without counts', () => {
-    expect(dayLine(rows.slice(1), { from: '2026-01-02', to: '2026-01-02' })).toBe('');
-    expect(dayLine([], { from: '2026-01-02', to: '2026-01-05' })).toBe('');
+    expect(dayLine(rows.slice(1), { from: '2026-01-02', to: '2026-01-02' }, 80)).toBe('');
+    expect(dayLine([], { from: '2026-01-02', to: '2026-01-05' }, 80)).toBe('');
   });
 
   it('has the latest 40 days, or the latest with counts if those have none', () => {
@@ -43,12 +43,18 @@ describe('the line of days', () => {
       return { date, count: 1 };
     });
     const from = '0000-01-01';
-    expect(dayLine(days, { from, to: '2026-03-13' })).toMatch(
+    expect(dayLine(days, { from, to: '2026-03-13' }, 80)).toMatch(
       /^█{38}·· {2}2026-02-02 to 2026-03-13;/,
     );
-    expect(dayLine(days, { from, to: '2027-03-11' })).toMatch(
-      /^█{40} {2}2026-01-31 to 2026-03-11;/,
+    expect(dayLine(days, { from, to: '2027-03-11' }, 80)).toBe(
+      `${'█'.repeat(40)}  2026-01-31 to 2026-03-11\n`,
     );
+  });
+
+  it('does not wrap on a narrow terminal', () => {
+    const range = { from: '2025-12-31', to: '2026-01-04' };
+    expect(dayLine(rows, range, 42)).toBe('·█▅··\n2025-12-31 to 2026-01-04; · no counts\n');
+    expect(dayLine(rows, range, 4)).toBe('█··\n2026-01-02 to 2026-01-04; · no counts\n');
   });
 });
 

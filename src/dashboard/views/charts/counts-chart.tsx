@@ -53,7 +53,8 @@ interface Shown extends Series {
 
 function titleOf({ name, names, isFailing }: Series): string {
   if (name !== undefined) return name;
-  return `${wholeText(names)} ${isFailing ? 'other failures' : 'others'}`;
+  const others = isFailing ? 'other failures' : 'others';
+  return `${wholeText(names)} ${names === 1 ? others.slice(0, -1) : others}`;
 }
 
 /** The parts of the chart that depend on the data. */
@@ -86,15 +87,15 @@ function beforeOf({ comparison, earlierDaily }: Snapshot, buckets: readonly Buck
   const moved = movedTo(comparison, earlierDaily);
   const shift = countDays({ from: before.from, to: now.from }) - 1;
   const sums = bucketSums(buckets, moved);
-  const over = (bucket: Bucket) => (bucket.to < now.to ? bucket.to : now.to);
-  const isWhole = (bucket: Bucket) => bucket.from <= now.to && moved.has(over(bucket));
+  // A bucket with today in it is more than its days that are over, which are all that is compared.
+  const isWhole = (bucket: Bucket) => bucket.to <= now.to && moved.has(bucket.to);
   return {
     range: before,
     values: buckets.map((bucket, index) => (isWhole(bucket) ? sums[index] : undefined)),
     /** The days that stand for those of a bucket. */
     daysAt: (bucket: Bucket): Range => ({
       from: addDays(bucket.from, -shift),
-      to: addDays(over(bucket), -shift),
+      to: addDays(bucket.to, -shift),
     }),
   };
 }
