@@ -13,6 +13,8 @@ type DifferenceCode =
   /** A stored body is unreadable or missing. */
   | 'raw_damaged'
   | 'raw_missing'
+  /** Different bodies are stored under one batch id. */
+  | 'raw_differs'
   /** A batch or a part of it is neither counted nor a dead letter. */
   | 'batch_not_counted'
   | 'batch_counted_in_part'
@@ -22,6 +24,8 @@ type DifferenceCode =
   | 'key_missing'
   | 'key_differs'
   | 'key_unexplained'
+  /** Two batches with one key were counted: a retry was counted twice. */
+  | 'key_reused'
   /** The record of a replayed batch is lost or wrong: replayed again, it would count twice. */
   | 'replayed_missing'
   | 'replayed_differs'

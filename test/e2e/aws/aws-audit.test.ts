@@ -300,8 +300,9 @@ describe('idempotency keys', () => {
     expect((await counters()).find(({ state }) => state === 'own 20')?.count).toBe(1);
   });
 
-  it('of attempts that were given up are no difference, nor are those that a later batch took', async () => {
-    const given = await keyRowOf(await post(20, 2, 'key-20'));
+  it('of attempts that were given up are no difference, but those of two counted batches are', async () => {
+    const first = await post(20, 2, 'key-20');
+    const given = await keyRowOf(first);
     await lambdas.drain();
     // Nothing of this batch was ever stored.
     const attempt = { batch_id: { S: '01980000-0000-7000-8000-000000000000' } };
@@ -313,9 +314,11 @@ describe('idempotency keys', () => {
     await putLedgerRow({ ...given, ...attempt, received_at: { N: String(Date.now() + 1) } });
     expect((await audit()).differences).toEqual([]);
     await deleteKeyRow(given);
-    await post(21, 2, 'key-20');
+    const second = await post(21, 2, 'key-20');
     await lambdas.drain();
-    expect((await audit()).differences).toEqual([]);
+    expect((await audit()).differences).toMatchObject([
+      { code: 'key_reused', rawKeys: [first, second] },
+    ]);
   });
 
   it('of batches from elsewhere are theirs, or those of a later one', async () => {

@@ -10,6 +10,7 @@ import {
 } from '../../../domain/counter.ts';
 import { transaction } from '../../../util/sqlite.ts';
 import type { ChunkId, KeyRow, LedgerRow } from '../ledger/ledger-rows.ts';
+import { noteBody } from './audit-copies.ts';
 import {
   batchStates,
   chunkStates,
@@ -26,6 +27,8 @@ export type BodyReading =
       readonly kind: 'read';
       readonly accepted: number;
       readonly rejected: number;
+      /** Of the body without compression. */
+      readonly bodySha256: Uint8Array;
       readonly chunks: readonly {
         readonly index: number;
         readonly items: number;
@@ -203,6 +206,7 @@ export class AuditDatabase {
       ...[batchStates.read, accepted, rejected, chunks.length, rawKey],
     );
     const batchId = readRawKey(rawKey)?.batchId ?? '';
+    noteBody(this, batchId, body.bodySha256, rawKey);
     if (key !== undefined) {
       const { keyId, receivedAt, replayedAt = null, bodySha256 } = key;
       this.run(

@@ -1,4 +1,5 @@
 import { counterDifference, nameOfCounter, type Difference } from '../../../pipeline/audit.ts';
+import { differentBodies } from './audit-copies.ts';
 import { batchStates, chunkStates } from './audit-schema.ts';
 import { isNotGrouped, type AuditDatabase } from './audit-database.ts';
 import type { FindingKind } from './audit-settlement.ts';
@@ -82,6 +83,7 @@ export function* batchDifferences(
   { inFlightBefore, rowsSince }: { inFlightBefore: number; rowsSince: number },
 ): Generator<Difference> {
   yield* damagedBodies(database);
+  yield* differentBodies(database);
   yield* missingBodies(database);
   yield* notCounted(database, inFlightBefore);
   yield* chunksWithoutRecord(database);

@@ -12,6 +12,7 @@ import {
 } from '../intake/body-groups.ts';
 import { s3RawStore, type S3RawBatch, type S3RawStore } from '../intake/raw-store.ts';
 import type { ChunkId } from '../ledger/ledger-rows.ts';
+import { noteBody } from './audit-copies.ts';
 import type { AuditDatabase, BodyReading } from './audit-database.ts';
 import { batchStates } from './audit-schema.ts';
 
@@ -66,6 +67,9 @@ export function addGroup(
         ? read(rawOfCarried(line.carried))
         : { kind: 'damaged', reason: `${line.reason} (in ${key})` };
     const bytes = 'carried' in line ? line.carried.body.length : 0;
+    if (reading.kind === 'read' && 'carried' in line) {
+      noteBody(database, line.carried.batchId, reading.bodySha256, key);
+    }
     // One of the same group that is readable comes before one that is not.
     if (readings.get(rawKey)?.reading.kind !== 'read') readings.set(rawKey, { bytes, reading });
   }

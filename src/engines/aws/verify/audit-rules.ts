@@ -1,8 +1,5 @@
-import { hash } from 'node:crypto';
-
 import type { DayOf } from '../../../domain/day.ts';
 import { countEvents } from '../../../domain/batch.ts';
-import { inflateStored } from '../../../pipeline/recount.ts';
 import { itemsPerMessageText, recut } from '../../../pipeline/chunks/recut.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { pagesOf } from '../../../util/pages-of.ts';
@@ -16,6 +13,7 @@ import {
   type BodyReading,
   type AuditDatabase,
 } from './audit-database.ts';
+import { bodySha256Of } from './audit-copies.ts';
 import { addGroup, readGroup, unreadGroups } from './audit-groups.ts';
 import type { AuditSource } from './audit-source.ts';
 import {
@@ -206,7 +204,9 @@ export class AuditReader {
     const chunks = cut.chunks.map(({ index, events }) => ({
       ...{ index, items: events.length, increments: countEvents(events) },
     }));
-    return { kind: 'read', accepted, rejected, chunks, key: batchKeyOf(raw) };
+    const bodySha256 = bodySha256Of(raw);
+    const key = batchKeyOf(raw, bodySha256);
+    return { kind: 'read', accepted, rejected, bodySha256, chunks, key };
   };
 
   /** Reads what was stored meanwhile; returns the counters that it increments. */
@@ -236,13 +236,11 @@ export class AuditReader {
   }
 }
 
-function batchKeyOf(raw: S3RawBatch): BatchKey | undefined {
+function batchKeyOf(raw: S3RawBatch, bodySha256: Uint8Array): BatchKey | undefined {
   const { keyId, receivedAt, replayedAt } = raw;
   if (keyId === undefined) return undefined;
-  const inflated = inflateStored(raw);
-  if (inflated.code !== undefined) return undefined;
   return {
-    ...{ keyId, receivedAt, replayedAt, bodySha256: hash('sha256', inflated.body, 'buffer') },
+    ...{ keyId, receivedAt, replayedAt, bodySha256 },
     itemsPerMessage: itemsPerMessageText(raw.itemsPerMessage),
     excluded: overLimitText(raw.excluded),
   };

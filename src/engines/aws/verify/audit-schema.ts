@@ -49,7 +49,10 @@ const kept = `
     run INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, reason TEXT
   ) WITHOUT ROWID;
   CREATE INDEX IF NOT EXISTS groups_unread ON groups (key) WHERE state = 0;
-  CREATE TABLE IF NOT EXISTS grouped (raw_key TEXT PRIMARY KEY, group_key TEXT NOT NULL) WITHOUT ROWID;`;
+  CREATE TABLE IF NOT EXISTS grouped (raw_key TEXT PRIMARY KEY, group_key TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS bodies (
+    batch TEXT NOT NULL, body_sha256 BLOB NOT NULL, place TEXT NOT NULL, PRIMARY KEY (batch, body_sha256)
+  ) WITHOUT ROWID;`;
 
 /** The tables, the dead-letter queue and the comparison; each run reads them again. */
 const ofOneRun = `
@@ -100,6 +103,6 @@ export function emptyAuditDatabase(database: DatabaseSync): void {
     BEGIN;
     DROP TABLE IF EXISTS batches; DROP TABLE IF EXISTS chunks; DROP TABLE IF EXISTS counters;
     DROP TABLE IF EXISTS increments; DROP TABLE IF EXISTS batch_keys;
-    DROP TABLE IF EXISTS groups; DROP TABLE IF EXISTS grouped; ${kept} ${ofOneRun}
+    DROP TABLE IF EXISTS groups; DROP TABLE IF EXISTS grouped; DROP TABLE IF EXISTS bodies; ${kept} ${ofOneRun}
     COMMIT;`);
 }

@@ -8,7 +8,7 @@ import type { DateRange, ReceivedRange } from '../../../pipeline/store-admin.ts'
 import type { Backoff } from '../../../util/backoff.ts';
 import { deadChunks } from '../dead-letters/dead-letter-pass.ts';
 import { findLeastKeepMs } from '../ledger/settings.ts';
-import { compareKeys, keyDifferences } from './key-findings.ts';
+import { compareKeys, keyDifferences, reusedKeys } from './key-findings.ts';
 import { pacer, paced } from '../pacer.ts';
 import { AuditReader } from './audit-rules.ts';
 import { estimate, type Estimate } from './audit-estimate.ts';
@@ -75,6 +75,8 @@ export interface AuditResult {
   readonly inFlightBefore: number;
   /** Batches received since this must have a batch row; milliseconds since 1970. */
   readonly rowsSince: number;
+  /** The shortest time for which keys were ever kept, in milliseconds. */
+  readonly leastKeepMs: number;
   readonly counts: AuditCounts;
   readonly requests: number;
 }
@@ -108,6 +110,7 @@ export async function auditStack(
 export function* differencesOf(result: AuditResult): Generator<Difference> {
   yield* batchDifferences(result.database, result);
   yield* keyDifferences(result.database);
+  yield* reusedKeys(result.database, result.leastKeepMs);
   yield* counterDifferences(result.database);
 }
 
@@ -161,7 +164,7 @@ export async function runAudit(
   const expiry = excludeExpiredBodies(database, store, now());
   await compareKeys(source, database, rules, received === undefined);
   return {
-    ...{ database, inFlightBefore, rowsSince: now() - leastKeepMs },
+    ...{ database, inFlightBefore, rowsSince: now() - leastKeepMs, leastKeepMs },
     counts: { ...countsOf(database, inFlightBefore), ...expiry },
     requests: pace.requests,
   };

@@ -1,9 +1,10 @@
 import { rawKeyOf } from '../../../domain/batch-id.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
+import { roomMs } from '../ledger/settings.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { pagesOf } from '../../../util/pages-of.ts';
 import type { AuditRules } from './audit-rules.ts';
-import { batchStates } from './audit-schema.ts';
+import { batchStates, chunkStates } from './audit-schema.ts';
 import type { AuditDatabase } from './audit-database.ts';
 import type { AuditSource } from './audit-source.ts';
 
@@ -161,5 +162,34 @@ export function* keyDifferences(database: AuditDatabase): Generator<Difference> 
         ? `The idempotency key of ${rawKey} is missing from the ledger before its expiry: a retry would be counted twice.`
         : `The row of the idempotency key of ${rawKey} in the ledger has other values.`;
     yield { code, detail, rawKeys: [rawKey] };
+  }
+}
+
+const { recorded, forgotten, unrecorded } = chunkStates;
+const isCounted = (row: string) => `EXISTS (SELECT 1 FROM chunks c
+  WHERE c.batch = ${row}.batch AND c.state IN (${recorded}, ${forgotten}, ${unrecorded}))`;
+
+/**
+ * The findings on keys under which two batches were counted, as after the row of a key was lost. A batch
+ * that was received here cannot have the key of another one, nor be the same as a replayed one with its
+ * key, until the other's row expires or its attempt is given up, which is `roomMs` earlier.
+ */
+export function* reusedKeys(database: AuditDatabase, leastKeepMs: number): Generator<Difference> {
+  const sql = `
+    SELECT a.batch, a.received_at, o.batch AS other, o.received_at AS other_received_at
+    FROM batch_keys a JOIN batch_keys o ON o.key = a.key AND o.batch <> a.batch
+    WHERE a.replayed_at IS NULL
+    AND iif(o.replayed_at IS NULL, (o.received_at, o.batch) > (a.received_at, a.batch),
+      o.body_sha256 = a.body_sha256)
+    AND abs(${keptSince('o')} - ${keptSince('a')}) < ? AND ${isCounted('a')} AND ${isCounted('o')}
+    ORDER BY a.received_at, a.batch, o.batch`;
+  type Row = { batch: string; received_at: number; other: string; other_received_at: number };
+  for (const row of database.each<Row>(sql, leastKeepMs - roomMs)) {
+    const rawKeys = [
+      rawKeyOf(row.batch, row.received_at),
+      rawKeyOf(row.other, row.other_received_at),
+    ];
+    const detail = `${rawKeys.join(' and ')} have the same idempotency key, and both are counted.`;
+    yield { code: 'key_reused', detail, rawKeys };
   }
 }
