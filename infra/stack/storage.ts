@@ -1,7 +1,8 @@
-import { Duration, RemovalPolicy } from 'aws-cdk-lib';
+import { CfnDeletionPolicy, Duration, Lazy, RemovalPolicy } from 'aws-cdk-lib';
 import {
   AttributeType,
   BillingMode,
+  type CfnTable,
   Table,
   type ITable,
   type TableProps,
@@ -64,13 +65,21 @@ function addTable(
   keys: TableKeys,
 ): ITable {
   const isRetained = settings.removalPolicy === 'retain';
-  return new Table(scope, id, {
+  const table = new Table(scope, id, {
     ...keys,
     billingMode: BillingMode.PAY_PER_REQUEST,
     pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
-    deletionProtection: isRetained,
     removalPolicy: isRetained ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
-  }) as ITable;
+  });
+  protectIfRetained(table.node.defaultChild as CfnTable);
+  return table as ITable;
+}
+
+/** By the policy at the end of the synthesis: an aspect may have set another, as `RemovalPolicies` does. */
+function protectIfRetained(table: CfnTable): void {
+  table.deletionProtectionEnabled = Lazy.any({
+    produce: () => table.cfnOptions.deletionPolicy === CfnDeletionPolicy.RETAIN,
+  });
 }
 
 function addRawBucket(scope: Construct, settings: PipelineSettings): IBucket {

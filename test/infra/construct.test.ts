@@ -213,6 +213,24 @@ describe('what applies to a whole scope reaches the pipeline', () => {
       }
     }
   });
+
+  test.each([
+    ['RETAIN', undefined, true],
+    ['DESTROY', undefined, false],
+    ['RETAIN', 'destroy', false],
+    ['RETAIN', 'retainOnUpdateOrDelete', false],
+  ] as const)('protects tables by the final policy: %s, then %s', (own, aspect, isProtected) => {
+    const app = newApp();
+    const trial = new Stack(app, 'Trial');
+    addPipeline(trial, 'Pipeline', { removalPolicy: RemovalPolicy[own] });
+    if (aspect !== undefined) RemovalPolicies.of(app)[aspect]();
+    const tables = resourcesOf(trial, 'AWS::DynamoDB::Table');
+    const protections = tables.map(({ Properties }) => Properties['DeletionProtectionEnabled']);
+    expect(protections).toEqual([isProtected, isProtected]);
+    // Only the prop empties the bucket (docs/cdk.md).
+    const emptied = resourcesOf(trial, 'Custom::S3AutoDeleteObjects');
+    expect(emptied).toHaveLength(own === 'DESTROY' ? 1 : 0);
+  });
 });
 
 test('alarms and resources are there as properties', () => {
