@@ -11,6 +11,7 @@ import {
   CfnCondition,
   CfnOutput,
   CfnParameter,
+  CfnResource,
   CfnRule,
   DefaultStackSynthesizer,
   Fn,
@@ -20,7 +21,8 @@ import {
   type CfnParameterProps,
   type IStackSynthesizer,
 } from 'aws-cdk-lib';
-import type { CfnFunction } from 'aws-cdk-lib/aws-lambda';
+import { CfnDatabase } from 'aws-cdk-lib/aws-glue';
+import { CfnPermission, CfnUrl, type CfnFunction } from 'aws-cdk-lib/aws-lambda';
 import type { CfnBucket } from 'aws-cdk-lib/aws-s3';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 
@@ -66,6 +68,8 @@ function addParameters(stack: Stack) {
   ) as Record<NumberName, number>;
   const textOf = (name: string, value: string, allowedPattern: string, description: string) =>
     parameter(name, { default: value, allowedPattern, description });
+  const onOrOff = (name: string, description: string) =>
+    parameter(name, { default: 'off', allowedValues: ['off', 'on'], description });
   return {
     numbers,
     // CloudFormation takes fractions for numbers, but the functions need whole ones.
@@ -101,6 +105,15 @@ function addParameters(stack: Stack) {
       ...(['alarmTopicArn', '', '(arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:.+)?'] as const),
       'An SNS topic that receives the alarms; empty for none',
     ),
+    smallBodies: parameter('smallBodies', {
+      default: settingTable.smallBodies.default,
+      allowedValues: ['object', 'queue'],
+      description:
+        'Where the body of a small batch is until it is counted: an object of its own, or its message',
+    }).valueAsString,
+    functionUrl: onOrOff('functionUrl', 'Whether the ingest function has a URL of its own'),
+    // A resource has the name of the setting.
+    athena: onOrOff('athenaTables', 'Whether there are tables of the raw bodies for Athena'),
     codeBucket: parameter('codeBucket', {
       allowedPattern: '[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]',
       description: 'The bucket with the zip files of the functions, in the region of the stack',
@@ -126,14 +139,25 @@ function addPlainStack(app: App, version: string, bundles: string): Stack {
   });
   const { numbers, ...parameters } = addParameters(stack);
   const { keepReceiptsDays, rawExpiryDays, ...others } = parameters;
-  const { alarmTopicArn, codeBucket, codePrefix, ...values } = others;
+  const { alarmTopicArn, codeBucket, codePrefix, functionUrl, athena, ...values } = others;
   const pipeline = new DevicePipeline(stack, 'Default', {
     ...{ ...numbers, ...values, itemsPerMessage: values.itemsPerMessage as 'packed' },
+    ...{ smallBodies: values.smallBodies as 'object', functionUrl: true, athena: true },
     keepReceiptsDays: Token.asNumber(keepReceiptsDays.value),
     pipelineName: Aws.STACK_NAME,
     alarmTopic: Topic.fromTopicArn(stack, 'AlarmTopic', optionalArn(stack, alarmTopicArn)),
     bundlesDirectory: bundles,
   });
+  // What remains without a URL means nothing then: a variable of the function, two metrics without data.
+  addOnlyIfOn(stack, pipeline, functionUrl, {
+    output: 'IngestUrl',
+    isOfIt: (resource) => resource instanceof CfnUrl || isForEveryone(resource),
+  });
+  addOnlyIfOn(stack, pipeline, athena, {
+    output: 'AthenaDatabase',
+    isOfIt: ({ cfnResourceType }) => cfnResourceType.startsWith('AWS::Glue::'),
+  });
+  nameDatabase(pipeline);
   expireRawBodies(stack, pipeline, rawExpiryDays);
   keepBodiesOfReceipts(stack, keepReceiptsDays, rawExpiryDays);
   for (const name of handlerNames) {
@@ -153,6 +177,36 @@ function optionalArn(stack: Stack, parameter: CfnParameter): string {
     reason: 'The empty ARN is not used: a condition replaces it.',
   });
   return Fn.conditionIf(condition.logicalId, parameter.valueAsString, Aws.NO_VALUE).toString();
+}
+
+/** The permissions to call a function by its URL. */
+function isForEveryone(resource: CfnResource): boolean {
+  return resource instanceof CfnPermission && resource.principal === '*';
+}
+
+/** Adds a condition to resources of the pipeline, and to the output that names them. */
+function addOnlyIfOn(
+  stack: Stack,
+  pipeline: DevicePipeline,
+  parameter: CfnParameter,
+  option: { readonly output: string; readonly isOfIt: (resource: CfnResource) => boolean },
+): void {
+  const condition = new CfnCondition(stack, `Has${parameter.node.id}`, {
+    expression: Fn.conditionEquals(parameter.valueAsString, 'on'),
+  });
+  for (const each of pipeline.node.findAll()) {
+    const isOutput = each instanceof CfnOutput && each.node.id === option.output;
+    if (isOutput) each.condition = condition;
+    if (each instanceof CfnResource && option.isOfIt(each)) each.cfnOptions.condition = condition;
+  }
+}
+
+/** After the stack, as far as Athena allows: without hyphens. Glue makes capital letters small. */
+function nameDatabase(pipeline: DevicePipeline): void {
+  const name = Fn.join('_', Fn.split('-', Aws.STACK_NAME));
+  for (const each of pipeline.node.findAll()) {
+    if (each instanceof CfnDatabase) each.addPropertyOverride('DatabaseInput.Name', name);
+  }
 }
 
 function expireRawBodies(stack: Stack, pipeline: DevicePipeline, parameter: CfnParameter): void {

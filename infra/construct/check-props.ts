@@ -51,6 +51,7 @@ const mayBeTokens = new Set<Scalar>([
     'keepReceiptsDays',
     'itemsPerMessage',
     'maxCountersPerDay',
+    'smallBodies',
   ] as const),
   ...(['throttleRate', 'throttleBurst', 'queryThrottleRate', 'queryThrottleBurst'] as const),
   ...(['logRetentionDays', 'batchSize', 'processConcurrencyMax'] as const),

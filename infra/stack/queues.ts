@@ -27,8 +27,9 @@ const common = {
 };
 
 export function addQueues(scope: Construct, settings: PipelineSettings): Queues {
-  // Until they are counted, small bodies are in the queue alone: it remains where the bucket does.
-  const isRetained = settings.smallBodies === 'queue' && settings.removalPolicy === 'retain';
+  // Until they are counted, small bodies are in the queue alone: it remains where the bucket does. The
+  // setting may be a token.
+  const isRetained = settings.smallBodies !== 'object' && settings.removalPolicy === 'retain';
   const kept = { ...common, ...(isRetained && { removalPolicy: RemovalPolicy.RETAIN }) };
   const deadLetterQueue = new Queue(scope, 'DeadLetterQueue', kept);
   const queue = new Queue(scope, 'Queue', {

@@ -15,11 +15,17 @@ import { needs } from '../support/run/needs.ts';
 import { Synthesized, standInBundles, temporaryDirectory, type Json } from './support.ts';
 
 interface Template {
-  Parameters: Record<string, { Default?: string | number; AllowedPattern?: string }>;
+  Parameters: Record<
+    string,
+    { Default?: string | number; AllowedPattern?: string; AllowedValues?: string[] }
+  >;
   Conditions: Json;
   Rules: Record<string, { Assertions: { Assert: { 'Fn::Contains': [string[], unknown] } }[] }>;
-  Resources: Record<string, { Type: string; Properties: Json }>;
-  Outputs: Record<string, { Value: unknown }>;
+  Resources: Record<
+    string,
+    { Type: string; Properties: Json; Condition?: string; DeletionPolicy?: string }
+  >;
+  Outputs: Record<string, { Value: unknown; Condition?: string }>;
 }
 
 /** CloudFormation's own rules check the template. */
@@ -34,9 +40,52 @@ describe('the template for those without the CDK', () => {
   });
 
   test('has the resources and the outputs of the stack, and no others', () => {
-    const own = new Synthesized({ alarmEmail: 'none' }).template.toJSON() as Template;
-    expect(Object.keys(template.Resources).sort()).toEqual(Object.keys(own.Resources).sort());
-    expect(Object.keys(template.Outputs).sort()).toEqual(Object.keys(own.Outputs).sort());
+    for (const [functionUrl, athena] of [
+      ['on', 'on'],
+      ['on', 'off'],
+      ['off', 'on'],
+      ['off', 'off'],
+    ] as const) {
+      const settings = { alarmEmail: 'none', smallBodies: 'queue', functionUrl, athena } as const;
+      const own = new Synthesized(settings).template.toJSON() as Template;
+      const isOn: Record<string, boolean> = {
+        HasFunctionUrl: functionUrl === 'on',
+        HasAthenaTables: athena === 'on',
+      };
+      const existing = (all: Record<string, { Condition?: string }>) =>
+        Object.keys(all).filter((id) => isOn[all[id]?.Condition ?? ''] ?? true);
+      expect(existing(template.Resources).sort()).toEqual(Object.keys(own.Resources).sort());
+      expect(existing(template.Outputs).sort()).toEqual(Object.keys(own.Outputs).sort());
+    }
+  });
+
+  test('names no parameter as a resource, which CloudFormation refuses', () => {
+    const names = Object.keys(template.Parameters);
+    expect(names.filter((name) => name in template.Resources)).toEqual([]);
+  });
+
+  test('has no reference to what a condition may leave out, except in what it leaves out, too', () => {
+    for (const condition of ['HasFunctionUrl', 'HasAthenaTables']) {
+      const entries = [...Object.entries(template.Resources), ...Object.entries(template.Outputs)];
+      const optional = Object.keys(template.Resources).filter(
+        (id) => template.Resources[id]?.Condition === condition,
+      );
+      expect(optional).toHaveLength(3);
+      const others = entries.filter(([, each]) => each.Condition !== condition);
+      for (const id of optional) expect(JSON.stringify(others)).not.toContain(`"${id}"`);
+    }
+  });
+
+  test('takes small bodies in messages, and keeps the queues that may have the only copy', () => {
+    const { AllowedValues, Default } = template.Parameters['SmallBodies'] ?? {};
+    expect([AllowedValues, Default]).toEqual([['object', 'queue'], 'object']);
+    expect(text.split('"SMALL_BODIES":{"Ref":"SmallBodies"}')).toHaveLength(3);
+    const kept = Object.entries(template.Resources).filter(
+      ([, { Type, DeletionPolicy }]) => Type === 'AWS::SQS::Queue' && DeletionPolicy === 'Retain',
+    );
+    expect(kept.map(([id]) => id.replace(/[0-9A-F]{8}$/, '')).sort()).toEqual([
+      ...['DeadLetterQueue', 'Queue'],
+    ]);
   });
 
   test('needs no bootstrapped account: the code is in a bucket that a parameter names', () => {
@@ -119,6 +168,8 @@ describe('the template for those without the CDK', () => {
         ?.Properties['Environment'] as { Variables: Json }
     ).Variables;
     expect(service).toEqual({ Ref: 'AWS::StackName' });
+    const name = { 'Fn::Join': ['_', { 'Fn::Split': ['-', { Ref: 'AWS::StackName' }] }] };
+    expect(template.Resources['Athena']?.Properties['DatabaseInput']).toMatchObject({ Name: name });
   });
 
   test('notifies a topic and expires bodies only if parameters say so', () => {
@@ -129,7 +180,9 @@ describe('the template for those without the CDK', () => {
     };
     expect(text).toContain(`"ExpirationInDays":${JSON.stringify(days)}`);
     expect(template.Outputs['RawExpiryDays']?.Value).toEqual({ Ref: 'RawExpiryDays' });
-    expect(Object.keys(template.Conditions)).toEqual(['HasAlarmTopic', 'RawBodiesExpire']);
+    expect(Object.keys(template.Conditions)).toEqual([
+      ...['HasAlarmTopic', 'HasFunctionUrl', 'HasAthenaTables', 'RawBodiesExpire'],
+    ]);
   });
 });
 
