@@ -4,7 +4,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { modes, stackOf, type Mode } from './aws/modes.ts';
+import { isNaive, modes, stackOf, type Mode } from './aws/modes.ts';
 import { reportOf } from './aws/report.ts';
 import { run, type RunResult } from './aws/run.ts';
 import { traffics, type Traffic } from './aws/traffic.ts';
@@ -60,7 +60,7 @@ async function measure(mode: Mode, traffic: Traffic, itemsPerRequest: number): P
   }
   const stack = await stackOf(mode, synthesized, directory);
   const naiveEvents = values['naive-events'] ?? values.events;
-  const events = Number(mode === 'naive' ? naiveEvents : values.events);
+  const events = Number(isNaive(mode) ? naiveEvents : values.events);
   const ratePerSecond = Number(values.rate);
   const result = await run({
     ...{ mode, traffic, itemsPerRequest, events, ratePerSecond, stack },

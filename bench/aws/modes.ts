@@ -7,8 +7,13 @@ import type { LocalStackOptions } from '../../infra/local/local-stack.ts';
 import type { Synthesized } from '../../infra/local/template/synthesized-template.ts';
 import type { Template } from '../../infra/local/template/template.ts';
 
-export const modes = ['packed', 'queue', 'per-item', 'naive'] as const;
+export const modes = ['packed', 'queue', 'per-item', 'naive', 'seed'] as const;
 export type Mode = (typeof modes)[number];
+
+/** Whether the stack has other functions, without a ledger and a sweeper. */
+export function isNaive(mode: Mode): boolean {
+  return mode === 'naive' || mode === 'seed';
+}
 
 /** SQS hands out ten messages a time, and ten is what an event source has by default. */
 const naiveBatchSize = 10;
@@ -27,9 +32,12 @@ export async function stackOf(
     case 'per-item':
       return { ...synthesized, variables: { ITEMS_PER_MESSAGE: '1' } };
     case 'naive':
+    case 'seed':
       return {
         template: withBatchSize(synthesized.template, naiveBatchSize),
         bundlesDirectory: await bundleNaive(directory),
+        // A request of one message costs what `SendMessage` does.
+        variables: { MESSAGES_PER_SEND: mode === 'seed' ? '1' : '10' },
       };
   }
 }

@@ -10,7 +10,7 @@ import type { LocalStackOptions } from '../../infra/local/local-stack.ts';
 import { addStorage, addTraces, tableBytes } from './besides.ts';
 import { accessLogLine } from './logs.ts';
 import { Meter } from './meter.ts';
-import type { Mode } from './modes.ts';
+import { isNaive, type Mode } from './modes.ts';
 import { postAll } from './post.ts';
 import { traffics, type Traffic } from './traffic.ts';
 import type { UsageLine } from './usage.ts';
@@ -75,13 +75,13 @@ export async function run({ stack: settings, ...options }: RunOptions): Promise<
     onOutput: (functionName, text) => meter.onOutput(functionName, text),
   });
   try {
-    const idleSweep = options.mode === 'naive' ? new Meter() : await sweepIdle(stack, watch);
+    const idleSweep = isNaive(options.mode) ? new Meter() : await sweepIdle(stack, watch);
     watch(new Meter(accessLogLine(settings.template)));
     const sent = await send(stack, options, () => gathered.resolve(undefined));
     const rows = await counters(stack);
     check(rows, sent.expected);
     const stored = await storedObjects(stack);
-    if (options.mode !== 'naive') await sweepAll(stack, stored.bodies);
+    if (!isNaive(options.mode)) await sweepAll(stack, stored.bodies);
     const unmetered = [...idleSweep.unmetered, ...meter.unmetered];
     if (unmetered.length > 0) throw new Error(`not metered: ${unmetered.join()}`);
     const { requests, rawBytes, postedSeconds, countedSeconds } = sent;

@@ -7,10 +7,10 @@ import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from '
 // The way these services are put together everywhere: the body into S3, a message for each item.
 // It does as little as can be, and nothing twice.
 
-const { RAW_BUCKET, QUEUE_URL, AWS_ENDPOINT_URL_S3 } = process.env;
+const { RAW_BUCKET, QUEUE_URL, MESSAGES_PER_SEND, AWS_ENDPOINT_URL_S3 } = process.env;
 const s3 = new S3Client({ forcePathStyle: AWS_ENDPOINT_URL_S3 !== undefined });
 const sqs = new SQSClient();
-const entriesMax = 10;
+const entriesMax = Number(MESSAGES_PER_SEND);
 
 interface Batch {
   readonly processed_devices: readonly object[];
