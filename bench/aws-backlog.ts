@@ -91,6 +91,12 @@ for (const repeats of [0, 0.01, 0.1, 0.5, 1]) {
   say(`| ${repeats * 100} % | ${old.toFixed(0)} messages/s | ${now.toFixed(0)} messages/s |`);
 }
 
+say('\n| environments, bodies in messages | items/s |\n| --- | --- |');
+for (const environments of [8, 40, 60, 70, 74, 118, 140, 160, 250]) {
+  const counted = await fullRate(scale, { areCarried: true, environments });
+  say(`| ${environments} | ${counted.toFixed(0)} |`);
+}
+
 say('\n| what happens | outcome |\n| --- | --- |');
 for (const [name, scenario] of Object.entries(troubles)) {
   const { days, places, partitionUnits } = scenario;

@@ -128,12 +128,10 @@ export async function runScenario(scenario: Scenario, scale: number): Promise<Ti
 /** Items counted per second from a backlog without faults. */
 export async function fullRate(
   scale: number,
-  options: Pick<
-    TimedOptions,
-    'days' | 'places' | 'partitionUnits' | 'repeats' | 'variant' | 'areCarried'
-  > = {},
+  options: Omit<TimedOptions, 'scale' | 'perSecond'> = {},
 ): Promise<number> {
-  const pipeline = new TimedPipeline({ ...options, scale, perSecond: () => 4_000 });
+  const perSecond = options.areCarried === true ? 12_000 : 4_000;
+  const pipeline = new TimedPipeline({ ...options, scale, perSecond: () => perSecond });
   await pipeline.run(15);
   return meanOf(pipeline.minutes.slice(3).map(({ done }) => done));
 }

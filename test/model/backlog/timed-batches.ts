@@ -4,9 +4,6 @@ import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import type { DeviceEvent } from '../../../src/domain/device-event.ts';
 
 const [types, states] = [6, 5];
-/** Of the ingest function; they take the requests in turn. */
-const environments = 20;
-
 /**
  * Batches of one item each, by number: their details are derived from the number on demand, so that
  * millions take little memory.
@@ -23,10 +20,16 @@ export class TimedBatches {
   /** Whether their messages carry their bodies. */
   readonly areCarried: boolean;
 
-  /** `days`: the number of days on which the items count, in rotation. */
-  constructor(days: number, areCarried = false) {
+  readonly #environments: number;
+
+  /**
+   * `days`: the number of days on which the items count, in rotation. `environments`: of the ingest
+   * function; they take the requests in turn.
+   */
+  constructor(days: number, areCarried = false, environments = 20) {
     this.#days = days;
     this.areCarried = areCarried;
+    this.#environments = environments;
   }
 
   get size(): number {
@@ -68,6 +71,7 @@ export class TimedBatches {
   idOf(batch: number): string {
     if (!this.areCarried) return `00000000-0000-7000-8000-${hex(batch, 12)}`;
     const time = hex(this.receivedAt(batch), 12);
+    const environments = this.#environments;
     const [round, environment] = [Math.floor(batch / environments), batch % environments];
     const block = Math.floor(round / blockIdsMax) * environments + environment;
     const count = hex(round % blockIdsMax, 3);
@@ -91,6 +95,7 @@ export class TimedBatches {
   }
 
   #numberIn(block: number, count: number): number {
+    const environments = this.#environments;
     const round = Math.floor(block / environments) * blockIdsMax + count;
     return round * environments + (block % environments);
   }

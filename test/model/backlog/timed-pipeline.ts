@@ -85,6 +85,8 @@ export interface TimedOptions {
    * fails none does. Without replays and lost messages.
    */
   readonly areCarried?: boolean;
+  /** Environments of the ingest function: each has a dedup block of its own. */
+  readonly environments?: number;
   readonly variant?: TimedVariant;
   readonly seed?: number;
 }
@@ -161,7 +163,7 @@ export class TimedPipeline {
     this.#options = options;
     this.#random = randomFrom(options.seed ?? 1);
     this.#places = places;
-    this.batches = new TimedBatches(days, options.areCarried);
+    this.batches = new TimedBatches(days, options.areCarried, options.environments);
     const visibilitySeconds =
       6 * functionSpecs.process.timeoutSeconds + defaultSettings.batchWindowSeconds;
     this.queue = new TimedQueue({
