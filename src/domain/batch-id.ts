@@ -145,7 +145,7 @@ export function batchIdMaker(random: (bytes: number) => Uint8Array): BatchIdMake
 
 /**
  * An id of the embedded engine is a UUIDv8, too, with a position in the log in the place of the time, in
- * bytes. Its earlier versions gave one in 64 of them the mark; no log of theirs reached this: 1.58 TB.
+ * bytes. Its earlier versions gave one in 64 of them the mark: those are known by this up to 1.58 TB.
  */
 const carriedTimeMin = Date.UTC(2020, 0);
 
