@@ -6,7 +6,7 @@ import { isNightly } from '../../support/run/tier.ts';
 import { runScenario, standstills, troubles, type Scenario } from './aws-backlog-scenarios.ts';
 import type { Minute } from './timed-pipeline.ts';
 
-const scale = 0.01;
+const scale = 0.005;
 let stack: Synthesized;
 beforeAll(() => {
   stack = new Synthesized();

@@ -14,7 +14,7 @@ import type { TimedVariant } from './timed-pipeline.ts';
 /** Fractions of the real size; the ratios are the same in each. */
 const percent = rounds({
   what: 'percent of the load of a stack in virtual time',
-  ...{ quick: 0.5, nightly: 10 },
+  ...{ quick: 0.25, nightly: 10 },
 });
 const scale = percent / 100;
 const timeout = 3_600_000;

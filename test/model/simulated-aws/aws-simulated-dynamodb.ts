@@ -186,8 +186,10 @@ export class SimulatedDynamodb {
       request.Segment === 0
         ? table
             .items()
-            .sort((a, b) => compareUtf8(nameOf(a), nameOf(b)))
-            .filter((item) => start === '' || compareUtf8(nameOf(item), start) > 0)
+            .map((item) => ({ item, name: nameOf(item) }))
+            .filter(({ name }) => start === '' || compareUtf8(name, start) > 0)
+            .sort((a, b) => compareUtf8(a.name, b.name))
+            .map(({ item }) => item)
         : [];
     const page = found.slice(0, this.pageItems);
     const last = page.at(-1);
