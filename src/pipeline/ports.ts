@@ -17,13 +17,16 @@ import type { KnownVersions, StatsAnswer, StatsRequest } from './stats/stats.ts'
 export type ContentEncoding = 'identity' | 'gzip';
 
 /**
- * Bytes that their owner overwrites once the call that got them returns, so that they must be copied
+ * Bytes that their owner frees once the call that got them returns, so that they must be copied
  * before it does. Any Uint8Array can be lent; a borrowed one cannot be kept as a Uint8Array.
  */
 export type Borrowed = Pick<Uint8Array, 'buffer' | 'byteOffset' | 'length'>;
 
+/** A borrowed body, whole or in the pieces in which it arrived, each of which is then copied once. */
+export type BorrowedBody = Borrowed | readonly Borrowed[];
+
 /** A request to ingest a batch, after the checks of the transport. */
-export interface Submission<Body extends Borrowed = Uint8Array> {
+export interface Submission<Body extends BorrowedBody = Uint8Array> {
   /** The body as sent, still encoded. */
   readonly body: Body;
   readonly encoding: ContentEncoding;
@@ -318,8 +321,8 @@ export interface ArchiveState {
   readonly problem: string | undefined;
 }
 
-/** Takes batches. With `Ingest<Borrowed>`, the body must be copied before `ingest` returns its promise. */
-export interface Ingest<Body extends Borrowed = Uint8Array> {
+/** Takes batches. A `BorrowedBody` must be copied before `ingest` returns its promise. */
+export interface Ingest<Body extends BorrowedBody = Uint8Array> {
   /** Invalid input is an outcome, not an error. A property, because TypeScript compares methods loosely. */
   readonly ingest: (submission: Submission<Body>) => Promise<IngestOutcome>;
 }

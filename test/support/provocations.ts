@@ -10,7 +10,12 @@ import { serverAccess, TokenTable } from '../../src/auth/access.ts';
 import { hostRule } from '../../src/http/app/allowed-hosts.ts';
 import { answerGatewayEvent } from '../../src/http/app/api-gateway.ts';
 import { createHttpServer } from '../../src/http/server/server.ts';
-import { Unavailable, type Borrowed, type Ingest, type Queries } from '../../src/pipeline/ports.ts';
+import {
+  Unavailable,
+  type BorrowedBody,
+  type Ingest,
+  type Queries,
+} from '../../src/pipeline/ports.ts';
 import { exchange, postBatch, startServer, type Received, type Sent } from './server.ts';
 
 /** A request, as the document names it (path undefined: not in the document), and its answer. */
@@ -60,13 +65,13 @@ export function closedServer(rate?: RateLimit) {
 
 /** The answer of the real HTTP side if the pipeline behind it does this. */
 async function ofFault(
-  fault: Partial<Ingest<Borrowed> & Queries>,
+  fault: Partial<Ingest<BorrowedBody> & Queries>,
   path: string,
   sent: Sent,
   method: 'get' | 'post' = 'get',
 ): Promise<Provoked> {
   const unused = () => Promise.reject(new Error('not asked here'));
-  const pipeline: Ingest<Borrowed> & Queries = {
+  const pipeline: Ingest<BorrowedBody> & Queries = {
     ...{ ingest: unused, query: unused, stats: unused, receipt: unused },
     status: () =>
       Promise.resolve({

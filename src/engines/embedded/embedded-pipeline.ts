@@ -1,6 +1,6 @@
 import {
   Unavailable,
-  type Borrowed,
+  type BorrowedBody,
   type CounterQuery,
   type Ingest,
   type IngestOutcome,
@@ -42,7 +42,7 @@ export interface EmbeddedMeasures extends WriterMeters {
  * one for queries and receipts and one for sums. Commands use the same files while it runs: `verify/`
  * for audit, rebuild and backup, `tokens/` for access tokens.
  */
-export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
+export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
   /** Resolves if the pipeline fails, with the reason and what to do. */
   readonly failed: Promise<Error>;
   /** Bytes of a torn tail of the log that the start cut off; none were acknowledged. */
@@ -102,7 +102,7 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
     this.#options = options;
   }
 
-  ingest(submission: Submission<Borrowed>): Promise<IngestOutcome> {
+  ingest(submission: Submission<BorrowedBody>): Promise<IngestOutcome> {
     return this.#writer.ingest(submission);
   }
 

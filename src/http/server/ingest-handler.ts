@@ -12,7 +12,7 @@ import type { ServerParts } from './server-parts.ts';
 const cancelled = Promise.resolve(undefined);
 
 type BodyReading =
-  | { readonly body: Buffer }
+  | { readonly body: readonly Buffer[]; readonly bytes: number }
   | { readonly refusal: Answer; readonly isTooLarge: boolean }
   | 'aborted';
 
@@ -82,12 +82,12 @@ export function createIngestHandler(parts: ServerParts) {
       const outcome =
         headers.encoding === 'identity'
           ? await pipeline.ingest(submission)
-          : await inflations.run(request.socket, body.body.length, () =>
+          : await inflations.run(request.socket, body.bytes, () =>
               // The client has disconnected; skip the work.
               response.destroyed ? cancelled : pipeline.ingest(submission),
             );
       if (outcome === undefined) return;
-      observer.decided(outcome, body.body.length, exchange.requestId);
+      observer.decided(outcome, body.bytes, exchange.requestId);
       exchange.send(ingestAnswer(outcome, headers.strict), isStopping());
     } catch (error) {
       onUnexpectedError(toError(error));
@@ -148,7 +148,7 @@ function readBody(
     });
     request.on('end', () => {
       if (refused !== undefined) resolve({ refusal: refused, isTooLarge: false });
-      else resolve({ body: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks) });
+      else resolve({ body: chunks, bytes });
     });
     // The client gets no answer and the batch is not stored. (Listen to the response: a request
     // that was answered before its end gets no event when its connection closes.)

@@ -6,6 +6,7 @@ import { ingestScope, type AccessGranted } from '../../auth/access.ts';
 import { ingestAnswer, problemAnswer, type Answer, refusalAnswer } from '../app/answer.ts';
 import { malformed } from './client-errors.ts';
 import { acceptedText, toHttp } from './http-text.ts';
+import { freePieces } from './free-pieces.ts';
 import { batchError, toError } from './ingest-handler.ts';
 import { requestIdOf } from './observer.ts';
 import { readPlainRequest, type PlainRequest } from './plain-request.ts';
@@ -21,7 +22,6 @@ export class PlainConnections {
   readonly #connections = new Set<PlainConnection>();
   readonly #nodeListener: (socket: Socket) => void;
   readonly #check: NodeJS.Timeout;
-  #joined = Buffer.alloc(0);
 
   /**
    * Takes the place of the server's only connection listener, that of Node, and calls it to hand off.
@@ -55,15 +55,6 @@ export class PlainConnections {
 
   remove(connection: PlainConnection): void {
     this.#connections.delete(connection);
-  }
-
-  /** Concatenates the pieces into one buffer that every call reuses, to avoid garbage per request. */
-  join(pieces: readonly Buffer[]): Buffer {
-    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    if (length > this.#joined.length) this.#joined = Buffer.allocUnsafeSlow(length);
-    let at = 0;
-    for (const piece of pieces) at += piece.copy(this.#joined, at);
-    return this.#joined.subarray(0, length);
   }
 
   handOff(socket: Socket, bytes?: Buffer): void {
@@ -155,7 +146,7 @@ class PlainConnection {
         this.#handOff(chunk);
       }
     } else if (isWhole) {
-      this.#submit(request, admission, chunk.subarray(request.bodyAt));
+      this.#submit(request, admission, [chunk]);
     } else {
       this.#deadline = performance.now() + this.#owner.parts.timeouts.checkMs;
       this.#partial = { request, admitted: admission, pieces: [chunk] };
@@ -168,9 +159,7 @@ class PlainConnection {
     const isReserved = this.#reserveMemory(chunk.length);
     const missing = request.bodyAt + request.bodyBytes - this.#reservedBytes;
     if (!isReserved || missing < 0) this.#handOff(this.#abandonPartial(partial));
-    else if (missing === 0) {
-      this.#submit(request, admitted, this.#owner.join(pieces).subarray(request.bodyAt));
-    }
+    else if (missing === 0) this.#submit(request, admitted, pieces);
   }
 
   /** Undoes the admission of an incomplete request; returns the bytes received so far. */
@@ -192,17 +181,20 @@ class PlainConnection {
     this.#partial = undefined;
   }
 
+  /** @param pieces the whole request; the first one contains the head. */
   #submit(
-    { idempotencyKey, requestId }: PlainRequest,
+    { bodyAt, bodyBytes, idempotencyKey, requestId }: PlainRequest,
     { caller }: AccessGranted,
-    body: Buffer,
+    pieces: readonly Buffer[],
   ): void {
     this.#isBusy = true;
-    this.#startObserving(requestId, body.length);
+    this.#startObserving(requestId, bodyBytes);
     this.#partial = undefined;
+    const body = pieces.map((piece, index) => (index === 0 ? piece.subarray(bodyAt) : piece));
     this.#owner.parts.pipeline
       .ingest({ body, encoding: 'identity', strict: false, caller, idempotencyKey })
       .then(this.#answer, this.#answerInternalError);
+    freePieces(pieces);
   }
 
   readonly #answer = (outcome: IngestOutcome): void => {

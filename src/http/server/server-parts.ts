@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 
-import type { Borrowed, Ingest } from '../../pipeline/ports.ts';
+import type { BorrowedBody, Ingest } from '../../pipeline/ports.ts';
 import type { ImmediateAccess } from '../../auth/access.ts';
 import type { HostRule } from '../app/allowed-hosts.ts';
 import type { CrossOrigins } from '../app/cors.ts';
@@ -27,7 +27,7 @@ export interface HttpTimeouts {
 
 /** What the two ways of a batch share: that of plain requests and that through `node:http`. */
 export interface ServerParts {
-  readonly pipeline: Ingest<Borrowed>;
+  readonly pipeline: Ingest<BorrowedBody>;
   readonly bodyBytesMax: number;
   /** Limits the memory of bodies that are being read or not answered yet. */
   readonly budget: MemoryBudget;

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { getRequestListener, RequestError } from '@hono/node-server';
 
 import type { Problem } from '../../domain/problem.ts';
-import { Unavailable, type Borrowed, type Ingest, type Queries } from '../../pipeline/ports.ts';
+import { Unavailable, type BorrowedBody, type Ingest, type Queries } from '../../pipeline/ports.ts';
 import { openAccess, type ImmediateAccess } from '../../auth/access.ts';
 import { hostNotAllowed, type HostRule } from '../app/allowed-hosts.ts';
 import { internalError, problemAnswer, type Answer } from '../app/answer.ts';
@@ -24,7 +24,7 @@ import type { HttpTimeouts, ServerParts } from './server-parts.ts';
 import { UnreadAnswers } from './unread-answers.ts';
 
 export interface HttpServerOptions extends AppOptions {
-  readonly pipeline: Ingest<Borrowed> & Queries;
+  readonly pipeline: Ingest<BorrowedBody> & Queries;
   /** The limit of all bodies that are being read or not answered yet, in bytes. */
   readonly bodiesBytesMax: number;
   /** Authentication and rate limits; default: open access. */

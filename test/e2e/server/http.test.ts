@@ -11,7 +11,8 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'v
 
 import { createHttpServer } from '../../../src/http/server/server.ts';
 import type { HttpTimeouts } from '../../../src/http/server/server-parts.ts';
-import type { Borrowed, Ingest, IngestOutcome } from '../../../src/pipeline/ports.ts';
+import { lengthOf } from '../../../src/engines/embedded/writer/submission-ring.ts';
+import type { BorrowedBody, Ingest, IngestOutcome } from '../../../src/pipeline/ports.ts';
 import { readCounters } from '../../support/counters.ts';
 import {
   exchange,
@@ -836,7 +837,7 @@ describe('a client that disconnects in the middle of its body', () => {
     const { promise, resolve } = Promise.withResolvers<IngestOutcome>();
     const server = await serveHttp({
       ingest({ body }) {
-        submitted.push(body.length);
+        submitted.push(lengthOf(body));
         return promise;
       },
     });
@@ -1146,7 +1147,7 @@ const taken: IngestOutcome = {
 
 /** The HTTP side alone, on a pipeline that the test implements. */
 async function serveHttp(
-  pipeline: Ingest<Borrowed>,
+  pipeline: Ingest<BorrowedBody>,
   options: { readonly timeouts?: HttpTimeouts } = {},
 ): Promise<Pick<TestServer, 'port' | 'http'>> {
   const unused = () => Promise.reject(new Error('the test does not play this'));

@@ -1,7 +1,7 @@
 import { scanMemory, type ScanMemory } from '../../../domain/fast/scan-memory.ts';
 import { copyBytes } from '../log/copy-bytes.ts';
 import { tableLimits } from '../store/record-counter.ts';
-import type { Borrowed, IngestOutcome, Submission } from '../../../pipeline/ports.ts';
+import type { BorrowedBody, IngestOutcome, Submission } from '../../../pipeline/ports.ts';
 
 /*
  * Submissions go from the main thread to the writer, and their outcomes back, through shared memory:
@@ -94,7 +94,7 @@ export class RingProducer {
   }
 
   /** Copies a submission into the ring; returns whether there was room. Invisible to the writer before `publish`. */
-  put(submission: Submission<Borrowed>): boolean {
+  put(submission: Submission<BorrowedBody>): boolean {
     const { body, encoding, strict, caller, idempotencyKey, replayOf } = submission;
     if (this.used >= ringSlots) return false;
     const isPlain =
@@ -105,16 +105,22 @@ export class RingProducer {
           ...{ encoding, strict, caller, idempotencyKey },
           ...(replayOf !== undefined && { replayOf }),
         });
-    const at = this.#room(details.length + body.length);
+    const pieces = 'buffer' in body ? [body] : body;
+    const bodyBytes = lengthOf(body);
+    const at = this.#room(details.length + bodyBytes);
     if (at === undefined) return false;
     this.#bodies.set(details, at);
-    copyBytes(body, this.#bodies, at + details.length);
+    const bodyAt = at + details.length;
+    this.#head = bodyAt;
+    for (const piece of pieces) {
+      copyBytes(piece, this.#bodies, this.#head);
+      this.#head += piece.length;
+    }
     const slot = (this.#put & slotMask) * slotWords;
-    this.#slots[slot] = this.#bodiesAt + at + details.length;
-    this.#slots[slot + 1] = body.length;
+    this.#slots[slot] = this.#bodiesAt + bodyAt;
+    this.#slots[slot + 1] = bodyBytes;
     this.#slots[slot + 2] = details.length;
     this.#slots[slot + 3] = isPlain ? callerOnly : allDetails;
-    this.#head = at + details.length + body.length;
     this.#put++;
     return true;
   }
@@ -265,6 +271,14 @@ export class RingConsumer {
   writeOther(number: number): void {
     this.#outcomes.writeInt32LE(otherKind, (number & slotMask) * outcomeBytes + kindAt);
   }
+}
+
+/** The length of a body in bytes. */
+export function lengthOf(body: BorrowedBody): number {
+  if ('buffer' in body) return body.length;
+  let bytes = 0;
+  for (const piece of body) bytes += piece.length;
+  return bytes;
 }
 
 const noDetails = Buffer.alloc(0);

@@ -1,7 +1,12 @@
 import type { Worker } from 'node:worker_threads';
 
 import { formatBatchId, rawKeyOf } from '../../../domain/batch-id.ts';
-import type { Borrowed, IngestOutcome, Submission, Unavailable } from '../../../pipeline/ports.ts';
+import type {
+  BorrowedBody,
+  IngestOutcome,
+  Submission,
+  Unavailable,
+} from '../../../pipeline/ports.ts';
 import type { ArchiveClient } from '../archive/archive-client.ts';
 import type { ArchivePositions } from '../archive/archive-positions.ts';
 import { HeldOutcomes } from '../archive/held-outcomes.ts';
@@ -9,6 +14,7 @@ import type { EmbeddedOptions } from '../options.ts';
 import type { FromWriter, Opened, Progress, ToWriter, WriterSettings } from './messages.ts';
 import { refusal } from '../refusals.ts';
 import {
+  lengthOf,
   ringMemory,
   RingProducer,
   type OtherOutcomes,
@@ -129,12 +135,12 @@ export class WriterClient {
     return this.#refusal ?? (this.#ring.isFull ? 'overloaded' : undefined);
   }
 
-  ingest(submission: Submission<Borrowed>): Promise<IngestOutcome> {
+  ingest(submission: Submission<BorrowedBody>): Promise<IngestOutcome> {
     const reason = this.#refusal;
     if (reason !== undefined) return Promise.resolve(refusal(reason));
     if (!this.#ring.put(submission)) return Promise.resolve(refusal('overloaded'));
     if (this.#unpublishedBytes === 0) setImmediate(this.#publish);
-    this.#unpublishedBytes += 1 + submission.body.length;
+    this.#unpublishedBytes += 1 + lengthOf(submission.body);
     if (this.#unpublishedBytes >= publishBytes) this.#publish();
     return new Promise((resolve) => void this.#waiting.push(resolve));
   }
