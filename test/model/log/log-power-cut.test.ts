@@ -5,7 +5,11 @@ import { describe, expect, it, vi } from 'vitest';
 import { seededRandom } from '../../../infra/local/seeded-random.ts';
 import type { LogPosition, LogRecord } from '../../../src/engines/embedded/log/frame.ts';
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
-import { SegmentedLog, type RecordDraft } from '../../../src/engines/embedded/log/segmented-log.ts';
+import {
+  SegmentedLog,
+  type LogOptions,
+  type RecordDraft,
+} from '../../../src/engines/embedded/log/segmented-log.ts';
 import {
   PowerCut,
   SimulatedDisk,
@@ -118,10 +122,10 @@ function copyOf(history: History): History {
 function live(
   disk: SimulatedDisk,
   history: History,
-  { steps, allocateBytes }: Life,
+  { steps, settings }: Life,
   random: Random,
 ): void {
-  let log = openAndCheck(disk, history, random, allocateBytes);
+  let log = openAndCheck(disk, history, random, settings);
   try {
     for (const step of steps) {
       if (step.kind === 'commit') commit(log, history, step.records);
@@ -129,7 +133,7 @@ function live(
       else if (step.kind === 'remove') remove(log, history, step.share);
       else {
         log.close();
-        log = openAndCheck(disk, history, random, allocateBytes);
+        log = openAndCheck(disk, history, random, settings);
       }
     }
     log.close();
@@ -204,7 +208,7 @@ function openAndCheck(
   disk: SimulatedDisk,
   history: History,
   random: Random,
-  allocateBytes: number,
+  settings: LogSettings,
 ): SegmentedLog {
   const countedThrough = countersMayHold(history, random);
   const uncounted: number[] = [];
@@ -212,7 +216,7 @@ function openAndCheck(
     directory,
     fileSystem: disk,
     segmentBytes,
-    allocateBytes,
+    ...settings,
     countedThrough,
     // The log knows which rule it has.
     ...(history.acknowledged === 0 && { dayZone: history.dayZone }),
@@ -484,15 +488,18 @@ function checkLives(seed: number, newDisk: () => SimulatedDisk, lives: Lives): v
   }
 }
 
+type LogSettings = Pick<LogOptions, 'allocateBytes' | 'stagedBodyBytesMax'>;
+
 interface Life {
   readonly steps: readonly Step[];
   readonly seed: number;
-  readonly allocateBytes: number;
+  readonly settings: LogSettings;
 }
 
-/** The lives of a test. The seed determines their workloads and how much each allocates ahead. */
+/** The lives of a test. The seed determines their workloads and the settings of their logs. */
 function lifeOf(random: Random, seed: number, steps: readonly Step[]): Life {
-  return { steps, seed, allocateBytes: random.pick([0, 600, 2000]) };
+  const allocateBytes = random.pick([0, 600, 2000]);
+  return { steps, seed, settings: { allocateBytes, stagedBodyBytesMax: random.pick([400, 5000]) } };
 }
 
 interface Lives {
@@ -514,7 +521,7 @@ function checkSecondLife(
     const found = end.find(disk);
     liveUntil(found, history, third);
     // A fourth life finds what the third has done.
-    liveUntil(found.powerCut(), history, { steps: [], seed: 0, allocateBytes: 0 });
+    liveUntil(found.powerCut(), history, { steps: [], seed: 0, settings: {} });
   });
 }
 

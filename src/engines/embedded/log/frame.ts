@@ -78,7 +78,29 @@ export function encodeFrame(
   target: Buffer,
   offset: number,
 ): number {
-  const { idempotency, body } = record;
+  const bodyAt = encodeFields(record, target, offset);
+  copyBytes(record.body, target, bodyAt);
+  const end = bodyAt + record.body.length;
+  target.writeUInt32LE(crc32(target.subarray(offset + 8, end), salt), offset + 4);
+  return end - offset;
+}
+
+/** Writes the part of a frame before the body at `offset` of `target`; returns its length. */
+export function encodeHead(
+  record: LogRecord,
+  salt: number,
+  target: Buffer,
+  offset: number,
+): number {
+  const end = encodeFields(record, target, offset);
+  const crc = crc32(record.body, crc32(target.subarray(offset + 8, end), salt));
+  target.writeUInt32LE(crc, offset + 4);
+  return end - offset;
+}
+
+/** Writes all before the body but the checksum; returns where the body goes. */
+function encodeFields(record: LogRecord, target: Buffer, offset: number): number {
+  const { idempotency } = record;
   const length = frameLength(record);
   let at = offset + frameHeaderBytes;
   if (idempotency !== undefined) {
@@ -94,7 +116,6 @@ export function encodeFrame(
     at = target.writeUInt32LE(extension.length, at);
     at += extension.copy(target, at);
   }
-  copyBytes(body, target, at);
 
   target.writeUInt32LE(magic, offset);
   target.writeUInt32LE(length, offset + 8);
@@ -108,8 +129,7 @@ export function encodeFrame(
   target.writeUInt32LE(record.accepted, offset + 40);
   target.writeUInt32LE(record.rejected, offset + 44);
   target.set(record.batchId, offset + 48);
-  target.writeUInt32LE(crc32(target.subarray(offset + 8, offset + length), salt), offset + 4);
-  return length;
+  return at;
 }
 
 /**

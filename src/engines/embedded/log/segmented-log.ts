@@ -6,6 +6,7 @@ import { withFile, type FileSystem, type LogFile } from './file-system.ts';
 import type { ScannedRecord } from './frame-scanner.ts';
 import {
   encodeFrame,
+  encodeHead,
   frameHeaderBytes,
   frameLength,
   type LogPosition,
@@ -42,6 +43,11 @@ export interface LogOptions {
    * as one that extends it. 0 by default.
    */
   readonly allocateBytes?: number;
+  /**
+   * Longer bodies are not staged, but written at once from where they are. 32 KiB by default: above,
+   * another write costs less than a copy.
+   */
+  readonly stagedBodyBytesMax?: number;
   /** The log is counted up to this position. */
   readonly countedThrough: LogPosition;
   /** The day rule of a new log; `as-written` by default. An existing log keeps its own. */
@@ -264,24 +270,28 @@ export class SegmentedLog {
   }
 
   #encode(record: LogRecord, length: number): void {
-    if (this.#stagedBytes + length > stagingBytes) this.#write();
-    if (length > stagingBytes) {
-      const frame = Buffer.allocUnsafe(length);
-      encodeFrame(record, this.#salt, frame, 0);
-      writeFully(this.#file, frame, this.#writtenEnd - this.#lastBase());
-      this.#writtenEnd += length;
+    const { body } = record;
+    const { stagedBodyBytesMax = 32 * 1024 } = this.#options;
+    if (body.length <= stagedBodyBytesMax && this.#stagedBytes + length <= stagingBytes) {
+      this.#stagedBytes += encodeFrame(record, this.#salt, this.#staging, this.#stagedBytes);
       return;
     }
-    encodeFrame(record, this.#salt, this.#staging, this.#stagedBytes);
-    this.#stagedBytes += length;
+    const head = Buffer.allocUnsafe(length - body.length);
+    encodeHead(record, this.#salt, head, 0);
+    this.#write();
+    this.#append(head);
+    this.#append(body);
   }
 
   #write(): void {
     if (this.#stagedBytes === 0) return;
-    const bytes = this.#staging.subarray(0, this.#stagedBytes);
-    writeFully(this.#file, bytes, this.#writtenEnd - this.#lastBase());
-    this.#writtenEnd += this.#stagedBytes;
+    this.#append(this.#staging.subarray(0, this.#stagedBytes));
     this.#stagedBytes = 0;
+  }
+
+  #append(bytes: Uint8Array): void {
+    writeFully(this.#file, bytes, this.#writtenEnd - this.#lastBase());
+    this.#writtenEnd += bytes.length;
   }
 
   #commitStaged(): void {
