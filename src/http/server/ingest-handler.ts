@@ -5,6 +5,7 @@ import { ingestAnswer, problemAnswer, type Answer, refusalAnswer } from '../app/
 import { corsHeaders, type CrossOrigins } from '../app/cors.ts';
 import { bodyTooLarge, readIngestHeaders } from '../app/ingest-headers.ts';
 import { replayHeader } from '../app/replay-header.ts';
+import { freePieces } from './free-pieces.ts';
 import { InflationQueue } from './inflation-queue.ts';
 import type { NodeExchange } from './node-exchange.ts';
 import type { ServerParts } from './server-parts.ts';
@@ -79,12 +80,17 @@ export function createIngestHandler(parts: ServerParts) {
       }
       if (headers === undefined || admission.problem !== undefined) return;
       const submission = { caller: admission.caller, ...headers, body: body.body };
+      const submit = () => {
+        const outcome = pipeline.ingest(submission);
+        freePieces(body.body);
+        return outcome;
+      };
       const outcome =
         headers.encoding === 'identity'
-          ? await pipeline.ingest(submission)
+          ? await submit()
           : await inflations.run(request.socket, body.bytes, () =>
               // The client has disconnected; skip the work.
-              response.destroyed ? cancelled : pipeline.ingest(submission),
+              response.destroyed ? cancelled : submit(),
             );
       if (outcome === undefined) return;
       observer.decided(outcome, body.bytes, exchange.requestId);
