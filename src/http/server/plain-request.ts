@@ -12,14 +12,11 @@ export interface PlainRequest {
   readonly requestId: string | undefined;
 }
 
-const requestLine = Buffer.from('POST /ingest HTTP/1.1\r\n', 'latin1');
+const requestLine = 'POST /ingest HTTP/1.1\r\n';
+/** A request line and headers with names of letters and hyphens and values of printable ASCII. */
+const plainHead = /^POST \/ingest HTTP\/1\.1\r\n(?:[A-Za-z-]+:[ -~]*\r\n)+$/;
 /** `node:http` reads longer heads. */
 const headBytesMax = 2048;
-
-const carriageReturn = 0x0d;
-const lineFeed = 0x0a;
-const colon = 0x3a;
-const space = 0x20;
 
 /** Headers that have no effect on `POST /ingest`. */
 const ignoredHeaders = new Set([
@@ -43,8 +40,9 @@ const ignoredHeaders = new Set([
  * Source: RFC 9112, sections 2 to 6.
  */
 export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
-  if (bytes.length < requestLine.length || !startsWith(bytes, requestLine)) return undefined;
-  const end = Math.min(bytes.length, headBytesMax);
+  const text = bytes.toString('latin1', 0, headBytesMax);
+  const end = text.indexOf('\r\n\r\n') + 2;
+  if (!plainHead.test(text.slice(0, end))) return undefined;
   let host = '';
   let isJson = false;
   let isKeptAlive = false;
@@ -52,19 +50,13 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
   let idempotencyKey: string | undefined;
   let authorization: string | undefined;
   let requestId: string | undefined;
-  let at = requestLine.length;
-  while (at < end) {
-    if (bytes[at] === carriageReturn) {
-      const isWhole = at + 1 < bytes.length && bytes[at + 1] === lineFeed;
-      if (!isWhole || host === '' || !isJson || bodyBytes < 0) return undefined;
-      return { bodyAt: at + 2, bodyBytes, host, idempotencyKey, authorization, requestId };
-    }
-    const nameEnd = endOfName(bytes, at, end);
-    const valueEnd = endOfValue(bytes, nameEnd + 1, end);
-    if (nameEnd < 0 || valueEnd < 0) return undefined;
-    const name = bytes.toString('latin1', at, nameEnd).toLowerCase();
-    const value = bytes.toString('latin1', nameEnd + 1, valueEnd).trim();
+  for (let at = requestLine.length; at < end;) {
+    const nameEnd = text.indexOf(':', at);
+    const valueEnd = text.indexOf('\r', nameEnd);
+    const name = text.slice(at, nameEnd).toLowerCase();
     at = valueEnd + 2;
+    if (ignoredHeaders.has(name)) continue;
+    const value = text.slice(nameEnd + 1, valueEnd).trim();
     switch (name) {
       case 'host':
         if (host !== '' || value === '' || !isHost(value)) return undefined;
@@ -94,33 +86,9 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
         requestId = value;
         break;
       default:
-        if (!ignoredHeaders.has(name)) return undefined;
+        return undefined;
     }
   }
-  return undefined;
-}
-
-function startsWith(bytes: Buffer, prefix: Buffer): boolean {
-  return bytes.compare(prefix, 0, prefix.length, 0, prefix.length) === 0;
-}
-
-/** The index of the colon after a name of letters and hyphens; -1 if there is no such name. */
-function endOfName(bytes: Buffer, from: number, end: number): number {
-  for (let at = from; at < end; at++) {
-    const byte = bytes[at] ?? 0;
-    if (byte === colon) return at > from ? at : -1;
-    const isLetter = (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a;
-    if (!isLetter && byte !== 0x2d) return -1;
-  }
-  return -1;
-}
-
-/** The index of the CR LF after a value of printable ASCII; -1 if there is no such value. */
-function endOfValue(bytes: Buffer, from: number, end: number): number {
-  for (let at = from; at < end - 1; at++) {
-    const byte = bytes[at] ?? 0;
-    if (byte === carriageReturn) return bytes[at + 1] === lineFeed ? at : -1;
-    if (byte < space || byte > 0x7e) return -1;
-  }
-  return -1;
+  if (host === '' || !isJson || bodyBytes < 0) return undefined;
+  return { bodyAt: end + 2, bodyBytes, host, idempotencyKey, authorization, requestId };
 }
