@@ -10,7 +10,7 @@ import { untilCounted, whileServing } from './growth/serve.ts';
 
 /**
  * Where the time of the hot path goes: `serve` under V8's sampling profiler, all its threads, while
- * it is under load. A share is of the thread's wall time; what waits for the disk is no CPU time.
+ * it is under load. A share is of the time in which the thread does not wait.
  * Usage: npm run bench:profile -- --sizes 1,1000 --seconds 5
  */
 const { values } = parseArgs({
@@ -53,14 +53,15 @@ async function profile(itemsPerRequest: number): Promise<void> {
     checkSum(dataDir, load.items);
     const rate = Math.round(load.requests / load.seconds).toLocaleString('en');
     process.stdout.write(`\n### ${itemsPerRequest} a request: ${rate} requests/s, profiled\n`);
-    for (const { thread, categories, functions } of readThreadProfiles(
+    for (const { thread, busy, categories, functions } of readThreadProfiles(
       profiles,
       load.fromUs,
       load.toUs,
     )) {
       // Nobody asked it anything.
       if (thread === 'reader') continue;
-      process.stdout.write(`\n${thread} thread\n\n${sideBySide(categories, functions)}`);
+      const share = `${Math.round(busy * 100)} % busy`;
+      process.stdout.write(`\n${thread} thread, ${share}\n\n${sideBySide(categories, functions)}`);
     }
   });
 }

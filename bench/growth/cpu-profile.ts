@@ -16,7 +16,9 @@ interface CpuProfile {
 
 export interface ThreadProfile {
   readonly thread: 'main' | 'writer' | 'reader';
-  /** Shares of the thread's time, by function and by category, most first. */
+  /** The share of the time in which it was not idle and did not wait for the disk or the ring. */
+  readonly busy: number;
+  /** Shares of that, by function and by category, most first. */
   readonly functions: readonly Share[];
   readonly categories: readonly Share[];
 }
@@ -26,20 +28,21 @@ export interface Share {
   readonly share: number;
 }
 
+/** What a thread does while it waits. On a shared machine, it also waits for the processor. */
+const waits = /^\(idle\)|^f\w*sync\w* (node:fs|native)|^wait /i;
+
 /** The first that matches `function file` has it. */
 const categories: readonly (readonly [category: string, pattern: RegExp])[] = [
-  ['idle', /^\(idle\)/],
   ['garbage collection', /^\(garbage collector\)/],
   ['Node and V8 themselves, HTTP parser', /^\(program\)|^(consume|execute|parserOn\w+) /],
-  ['fdatasync (waits for the disk)', /sync\w* (node:fs|native)/i],
   ['file write', /^(write(Buffer|Sync|Fully)?|#write) (node:fs|native|embedded)/],
   ['socket write', /^(write\w*String|writev|shutdown|\w*[wW]rite\w*) (native|node:net|.*stream)/],
   [
     'threads: post and receive',
-    /postMessage|receiveMessage|worker|submission-ring|Atomics|^(wait|notify) /,
+    /postMessage|receiveMessage|worker|submission-ring|Atomics|^notify /,
   ],
   ['checksum', /crc32|sha256|Hash/],
-  ['SQLite', /sqlite|^(run|exec|step|prepare) native/i],
+  ['SQLite', /sqlite|store\/|^(run|exec|step|prepare) native/i],
   [
     'JSON, scanner, validation',
     /^(parse|decode\w*) native|domain\/|fast\/|^wasm-function|^RegExp|encoding/,
@@ -48,8 +51,9 @@ const categories: readonly (readonly [category: string, pattern: RegExp])[] = [
     'copies',
     /^(copy|set|concat|fill|slice|\w+Slice|\w*write\w*|_copy\w*|toString) |createUnsafeBuffer/,
   ],
-  ['log', /embedded\/(log|segmented|frame)/],
-  ['our HTTP', /http\//],
+  ['log', / log\//],
+  ['writing batches', / writer\//],
+  ['our HTTP', / (server|app|auth)\//],
   ["Node's sockets, streams and timers", /node:|streams|task_queues/],
 ];
 
@@ -69,7 +73,7 @@ function readThreadProfile(profile: CpuProfile, fromUs: number, toUs: number): T
   const byFunction = new Map<string, number>();
   const byCategory = new Map<string, number>();
   let at = profile.startTime;
-  let total = 0;
+  let [total, busy] = [0, 0];
   profile.samples.forEach((id, index) => {
     // A delta is the time since the sample before, and so what the sample before took.
     const took = profile.timeDeltas[index + 1] ?? 0;
@@ -77,12 +81,14 @@ function readThreadProfile(profile: CpuProfile, fromUs: number, toUs: number): T
     const frame = frames.get(id);
     if (frame === undefined || at < fromUs || at > toUs) return;
     const name = nameOf(frame);
+    total += took;
+    if (waits.test(name)) return;
+    busy += took;
     add(byFunction, name, took);
     add(byCategory, categoryOf(name), took);
-    total += took;
   });
-  const functions = sharesOf(byFunction, total);
-  return { thread: threadOf(profile), functions, categories: sharesOf(byCategory, total) };
+  const [functions, categories] = [sharesOf(byFunction, busy), sharesOf(byCategory, busy)];
+  return { thread: threadOf(profile), busy: busy / total, functions, categories };
 }
 
 function threadOf({ nodes }: CpuProfile): ThreadProfile['thread'] {
