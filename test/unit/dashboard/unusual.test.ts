@@ -131,6 +131,21 @@ describe('a change that lasts', () => {
     }
   });
 
+  it('for more than eight weeks hides nothing that comes later', () => {
+    const sinceSeptember = erasures(3, '2026-09-14');
+    const line = { scale: 3, from: '2026-03-01' };
+    for (const seed of [1, 2, 3, 4]) {
+      const worse = both(sinceSeptember, erasures(4, '2026-11-19'));
+      expect(saidOf({ ...line, seed, planted: worse })[0]).toMatch(
+        new RegExp(`^“erasure failed”: .* ${since('2026-11-19')}, usually 2`),
+      );
+      const outage = both(volume(3, '2026-09-14'), volume(0, '2026-11-10', '2026-11-12'));
+      expect(saidOf({ ...line, seed, planted: outage })).toEqual([
+        expect.stringContaining(`Events: 0 a day ${fromTo('2026-11-10', '2026-11-12')}`),
+      ]);
+    }
+  });
+
   it('is hardly ever said to have ended by chance in a type', () => {
     const said = Array.from({ length: 30 }, (_, seed) =>
       saidOf({ seed, planted: erasures(3, '2026-09-14') }),

@@ -69,24 +69,57 @@ export class Comparer {
   readonly #count: Float64Array;
   readonly #size: Float64Array;
   readonly #left: ReadonlySet<number>;
+  readonly #breaks: readonly number[];
 
   /**
    * @param since the index of the first day of the data
    * @param left days that are not compared with, because they are unusual themselves
+   * @param breaks first days of new usual numbers: a week after them, days before them are no longer
+   *   compared with
    */
-  constructor({ counts, whole }: Numbers, since: number, left: ReadonlySet<number>) {
+  constructor(
+    { counts, whole }: Numbers,
+    since: number,
+    left: ReadonlySet<number>,
+    breaks: readonly number[] = [],
+  ) {
     this.#counts = Float64Array.from(counts);
     this.#whole = whole && Float64Array.from(whole);
     this.#left = left;
+    this.#breaks = breaks;
     this.#known = new Uint8Array(counts.length + week);
     for (let day = since; day < counts.length; day++) {
       this.#known[day] = Number(whole === undefined || (whole[day] ?? 0) > 0);
     }
     const compared = this.#known.slice();
     for (const day of left) compared[day] = 0;
-    this.#days = eightWeeks(compared, compared);
-    this.#count = eightWeeks(compared, counts);
-    this.#size = whole === undefined ? this.#days : eightWeeks(compared, whole);
+    const eightWeeks = (values: ArrayLike<number>) => this.#eightWeeks(compared, values);
+    this.#days = eightWeeks(compared);
+    this.#count = eightWeeks(counts);
+    this.#size = whole === undefined ? this.#days : eightWeeks(whole);
+  }
+
+  /** The first day that a day is compared with. */
+  #earliest(day: number): number {
+    const from = Math.max(0, day - week * weeks);
+    return this.#breaks.reduce(
+      (known, at) => (at + week <= day ? Math.max(known, at) : known),
+      from,
+    );
+  }
+
+  /** For each day, the sum over the same weekdays of the eight weeks before it. */
+  #eightWeeks(compared: Uint8Array, values: ArrayLike<number>): Float64Array {
+    const sums = new Float64Array(compared.length);
+    for (let day = week; day < sums.length; day++) {
+      const earliest = this.#earliest(day);
+      let sum = 0;
+      for (let at = day - week; at >= earliest; at -= week) {
+        if (compared[at] === 1) sum += values[at] ?? 0;
+      }
+      sums[day] = sum;
+    }
+    return sums;
   }
 
   /** Undefined if too few of the same weekdays are known. */
@@ -230,7 +263,7 @@ export class Comparer {
     const [count, size] = this.#allBefore(day);
     const whole = this.#whole;
     let [squares, expected, days] = [0, 0, 0];
-    for (let before = Math.max(0, day - week * weeks); before < day; before++) {
+    for (let before = this.#earliest(day); before < day; before++) {
       if (this.#known[before] === 0 || this.#left.has(before)) continue;
       const at = day + ((before - day) % week) + (before % week === day % week ? 0 : week);
       const daysOf = this.#days[at] ?? 0;
@@ -243,14 +276,4 @@ export class Comparer {
     if (expected <= 0) return 1;
     return Math.max(1, (squares / expected) * (1 + scatterSpare / Math.sqrt(days)));
   }
-}
-
-/** For each day, the sum over the same weekdays of the eight weeks before it. */
-function eightWeeks(compared: Uint8Array, values: ArrayLike<number>): Float64Array {
-  const sums = new Float64Array(compared.length);
-  const valueOf = (day: number) => (compared[day] === 1 ? (values[day] ?? 0) : 0);
-  for (let day = week; day < sums.length; day++) {
-    sums[day] = (sums[day - week] ?? 0) + valueOf(day - week) - valueOf(day - week * (weeks + 1));
-  }
-  return sums;
 }

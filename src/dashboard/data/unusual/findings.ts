@@ -3,6 +3,7 @@ import { expectedOf, type Sample } from './chance.ts';
 import { overlaps, type Run, type Span } from './comparer.ts';
 import type { History } from './history.ts';
 import { Judgement, type Origin } from './judgement.ts';
+import { settling } from './runs.ts';
 import { limitOf, seriesOf, type Series, type Subject } from './series.ts';
 
 /** A type that a finding names. */
@@ -81,19 +82,25 @@ export function* findingsInSteps(
   for (const lead of [...sorted(over), ...sorted(soFar)]) {
     if (isExplained(judgement, lead, found)) continue;
     const known = found.filter((one) => isNear(lead, one) && isAlike(lead.series, one.subject));
-    found.push(
-      foundOf(
-        judgement,
-        lead,
-        known.flatMap(({ names }) => names),
-        today,
-      ),
-    );
+    const names = known.flatMap((one) => one.names);
+    const one = foundOf(judgement, lead, names, today);
+    if (!found.some((other) => isSame(one.finding, other.finding))) found.push(one);
   }
   return found
     .filter((one) => overlapOf(range, shownOf(one, today)) !== undefined)
     .map(({ finding }) => finding)
     .sort(byWeight);
+}
+
+/** Whether two findings are about the same change, of which one only names more or fewer types. */
+function isSame(a: Finding, b: Finding): boolean {
+  return (
+    a.measure === b.measure &&
+    a.state === b.state &&
+    a.type === b.type &&
+    a.isAbove === b.isAbove &&
+    a.range.from === b.range.from
+  );
 }
 
 /** The days on which a finding matters: of what has become the usual, the first; of what lasts, today, too. */
@@ -199,7 +206,7 @@ function isExplained(judgement: Judgement, lead: Lead, found: readonly Found[]):
 
 function isNear({ series, run, isSoFar }: Lead, { run: known, subject, finding }: Found): boolean {
   if (subject.measure !== series.measure || known.sign !== run.sign) return false;
-  return overlaps(known, run) || (isSoFar && finding.isOngoing);
+  return overlaps(settling(known), run) || (isSoFar && finding.isOngoing && !known.isUsual);
 }
 
 /** Whether one state is the other, or a part of it. */

@@ -1,7 +1,7 @@
 import { expectedOf, surpriseOf, type Sample } from './chance.ts';
 import { Comparer, overlaps, type Run, type Span } from './comparer.ts';
 import type { History } from './history.ts';
-import { judgeNumbers } from './runs.ts';
+import { judgeNumbers, settling } from './runs.ts';
 import {
   limitOf,
   numbersOf,
@@ -103,7 +103,8 @@ export class Judgement {
   /** How surprising a number is without parts of it; below 0 if it is less than usual. */
   restOf(series: Series, parts: readonly Subject[], span: Span): number {
     const rest = without(this.history, series, parts);
-    return new Comparer(rest, this.history.first, series.left).scoreOf(span);
+    const { left, breaks } = series;
+    return new Comparer(rest, this.history.first, left, breaks).scoreOf(span);
   }
 
   /** The types that differ more than chance explains, or none if most of them do, and the others, too. */
@@ -165,7 +166,7 @@ export class Judgement {
     const numbers = sumOfNumbers(known.map((part) => numbersOf(this.history, part)));
     const limit = { ...limitOf({ ...subject, type: '' }, 1), score: this.score };
     const { runs } = judgeNumbers(numbers, this.span, this.history.first, limit);
-    return runs.find((own) => own.sign === run.sign && overlaps(own, run)) ?? run;
+    return runs.find((own) => own.sign === run.sign && overlaps(settling(own), run)) ?? run;
   }
 }
 

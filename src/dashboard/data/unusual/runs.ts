@@ -1,6 +1,6 @@
 import { expectedOf } from './chance.ts';
 import { Comparer, type Limit, type Numbers, type Run, type Span } from './comparer.ts';
-import { runDaysMax } from './history.ts';
+import { runDaysMax, week, weeksMin } from './history.ts';
 
 /** The unusual days of one number. */
 export interface Judged extends Numbers {
@@ -10,6 +10,13 @@ export interface Judged extends Numbers {
   readonly comparer: Comparer;
   /** The days that are unusual. */
   readonly left: ReadonlySet<number>;
+  /** The first days of numbers that have become the usual ones. */
+  readonly breaks: readonly number[];
+}
+
+/** The days of a run; of one that has become the usual, those before there are new days to compare with. */
+export function settling({ first, last, isUsual }: Run): Span {
+  return { first, last: isUsual ? first + week * weeksMin - 1 : last };
 }
 
 /** No more are looked for. */
@@ -24,6 +31,7 @@ const runsMax = 6;
 export function judgeNumbers(numbers: Numbers, span: Span, since: number, limit: Limit): Judged {
   const runs: Run[] = [];
   const [taken, left] = [new Set<number>(), new Set<number>()];
+  const breaks: number[] = [];
   let comparer = new Comparer(numbers, since, left);
   for (let round = 0; round < runsMax; round++) {
     const best = comparer.best(span, limit, taken);
@@ -31,8 +39,8 @@ export function judgeNumbers(numbers: Numbers, span: Span, since: number, limit:
     const isLasting = lasts(best, span.last, comparer);
     const isUsual = isLasting && span.last - best.first >= runDaysMax;
     const run = isLasting ? { ...best, last: span.last, isUsual } : best;
-    // What has become the usual is compared with, once all eight weeks before a day are part of it.
-    const last = isUsual ? Math.max(best.last, best.first + runDaysMax - 1) : run.last;
+    if (isUsual) breaks.push(run.first);
+    const { last } = settling(run);
     for (let day = run.first; day <= last; day++) {
       taken.add(day);
       if (!isUsual) left.add(day);
@@ -46,9 +54,9 @@ export function judgeNumbers(numbers: Numbers, span: Span, since: number, limit:
         first: Math.min(run.first, other.first),
         last: Math.max(run.last, other.last),
       };
-    if (!isUsual) comparer = new Comparer(numbers, since, left);
+    comparer = new Comparer(numbers, since, left, breaks);
   }
-  return { ...numbers, runs, comparer, left };
+  return { ...numbers, runs, comparer, left, breaks };
 }
 
 /** How far the changes of two runs may differ, as a share, for them to be one. */
