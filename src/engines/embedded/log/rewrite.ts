@@ -15,6 +15,8 @@ const headerBytes = 48;
 const pieceBytes = 1024 * 1024;
 
 const copyName = 'rewrite.copy';
+/** A copy of the copy, before it takes its place. */
+const secondName = 'rewrite.copy.new';
 
 interface RewriteOptions {
   readonly fileSystem: FileSystem;
@@ -74,14 +76,35 @@ export function finishRewrite(
   directory: string,
   segments: readonly Segment[],
 ): void {
-  if (!fileSystem.list(directory).includes(copyName)) return;
+  const found = fileSystem.list(directory);
+  if (found.includes(secondName)) fileSystem.remove(join(directory, secondName));
+  if (!found.includes(copyName)) return;
   const path = join(directory, copyName);
   withFile(fileSystem, path, (copy) => {
     const header = readHeader(copy);
     // An incomplete copy was never used: the segment is untouched.
-    if (header !== undefined) applyCopy(fileSystem, copy, header, segments);
+    if (header === undefined) return;
+    writeAnew(fileSystem, directory, copy);
+    applyCopy(fileSystem, copy, header, segments);
   });
   fileSystem.remove(path);
+}
+
+/**
+ * Makes a copy durable that this process found: its sync may have failed, after which the kernel shows
+ * it as if it were on the disk.
+ */
+function writeAnew(fileSystem: FileSystem, directory: string, copy: LogFile): void {
+  const path = join(directory, secondName);
+  const second = fileSystem.open(path, 'create');
+  try {
+    for (const { bytes, at } of pieces(copy, 0, copy.size())) writeFully(second, bytes, at);
+    second.sync();
+  } finally {
+    second.close();
+  }
+  fileSystem.rename(path, join(directory, copyName));
+  fileSystem.syncDirectory(directory);
 }
 
 interface CopyHeader {

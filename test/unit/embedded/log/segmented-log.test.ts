@@ -543,6 +543,26 @@ describe('when the disk fails', () => {
     for (const seed of upTo(30)) expect(serials(found.powerCut(seed))).toEqual([0, 1, 2]);
   });
 
+  it('writes nothing anew from a copy whose sync failed', () => {
+    for (const seed of upTo(40)) {
+      const disk = newDisk();
+      append(open(disk), 3);
+      const second = disk.crash();
+      second.failNext('sync', { error: 'ENOSPC' });
+      expect(() => open(second)).toThrow('ENOSPC');
+      // The kernel shows the copy as if it were on the disk.
+      const third = second.crash();
+      const isOfSegment = (path: string) => path.endsWith('.log');
+      third.onOperation(({ kind, path }) =>
+        kind === 'sync' && isOfSegment(path) ? { error: 'EIO' } : undefined,
+      );
+      expect(() => open(third)).toThrow('EIO');
+      const found = third.powerCut(seed);
+      open(found);
+      expect(serials(found)).toEqual([0, 1, 2]);
+    }
+  });
+
   it('says no where the torn tail cannot be cut off durably, and the next opening does it', () => {
     const disk = newDisk();
     append(open(disk), 2);
