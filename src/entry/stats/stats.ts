@@ -40,7 +40,7 @@ export async function stats(options: StatsOptions): Promise<number> {
         stop.throwIfAborted();
         // It answered before: it may be starting again.
         const text = error instanceof Error ? error.message : String(error);
-        note(`${text} Next try in ${withThousands(watchMs / 1000)} s.`);
+        note(`${text.replace(/[.]?$/, '.')} Next try in ${withThousands(watchMs / 1000)} s.`);
       });
     }
   } catch (error) {
@@ -72,13 +72,16 @@ function headed(text: string, { source, range }: Question): string {
 /** The lines that a watched table needs besides its rows: heading, borders, head, total, days, cursor. */
 const linesBesideRows = 9;
 const rowsMin = 3;
+/** On a narrower terminal, the heading and the line of days take two lines each. */
+const linesWide = 80;
 
 function terminalOf({ watchMs }: StatsOptions): Terminal | undefined {
   const { isTTY, columns, rows } = process.stdout;
   if (!isTTY) return undefined;
   // Some terminals do not know their size.
   const width = columns === 0 ? 80 : columns;
-  const rowsMax = watchMs === undefined ? undefined : Math.max(rowsMin, rows - linesBesideRows);
+  const lines = linesBesideRows + (width < linesWide ? 2 : 0);
+  const rowsMax = watchMs === undefined ? undefined : Math.max(rowsMin, rows - lines);
   return { width, rowsMax, isColourful: !process.env['NO_COLOR'] };
 }
 

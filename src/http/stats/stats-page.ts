@@ -59,8 +59,10 @@ rect { fill: var(--bar); }
   .rows thead th:last-child { width: 4.5rem; }
 }
 @media (max-width: 26rem) {
-  .rows thead th:first-child { width: 35%; }
-  .rows thead th:nth-child(n + 4), .rows td:nth-child(n + 4) { display: none; }
+  section { padding: 1rem .75rem; }
+  .calendar th, .calendar td { width: auto; padding: .1rem; }
+  .rows thead th:first-child { width: 38%; }
+  .rows th:nth-child(n + 4), .rows td:nth-child(n + 4), .rows tfoot td:last-child { display: none; }
 }
 `;
 

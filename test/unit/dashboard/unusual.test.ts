@@ -277,6 +277,19 @@ describe('single days', () => {
 });
 
 describe('nothing unusual', () => {
+  it('is said of the first weeks after a trial, and after events with wrong clocks', () => {
+    const live = rowsOf({ seed: 77, from: '2026-11-10' });
+    const one = (date: string) => ({ date, type: 'phone', state: 'erased', count: 3 });
+    for (const days of [
+      ['2026-08-23', '2026-08-24'],
+      ['2026-08-20', '2026-08-25', '2026-08-30'],
+    ]) {
+      const rows = [...days.map(one), ...live];
+      const history = historyOf(windowOf(thirtyDays, today), rows, () => false);
+      expect(judgedFrom(history)).toBe('2026-12-08');
+    }
+  });
+
   it('is said without four weeks of data', () => {
     const line = (from: string) => ({ seed: 77, from, planted: erasures(6, '2026-11-23') });
     expect(saidOf(line('2026-11-02'))).toEqual([]);

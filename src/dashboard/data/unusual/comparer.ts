@@ -70,6 +70,8 @@ export class Comparer {
   readonly #size: Float64Array;
   readonly #left: ReadonlySet<number>;
   readonly #breaks: readonly number[];
+  /** See `#scatter`; 0 if it is not known yet. */
+  readonly #scatters: Float64Array;
 
   /**
    * @param since the index of the first day of the data
@@ -88,6 +90,7 @@ export class Comparer {
     this.#left = left;
     this.#breaks = breaks;
     this.#known = new Uint8Array(counts.length + week);
+    this.#scatters = new Float64Array(counts.length + week);
     for (let day = since; day < counts.length; day++) {
       this.#known[day] = Number(whole === undefined || (whole[day] ?? 0) > 0);
     }
@@ -111,13 +114,14 @@ export class Comparer {
   /** For each day, the sum over the same weekdays of the eight weeks before it. */
   #eightWeeks(compared: Uint8Array, values: ArrayLike<number>): Float64Array {
     const sums = new Float64Array(compared.length);
+    const valueOf = (day: number) => (compared[day] === 1 ? (values[day] ?? 0) : 0);
+    // Each sum is that of the week before, but for its first and last day and what a break cuts off.
+    const from = Int32Array.from(sums, (_, day) => day % week);
     for (let day = week; day < sums.length; day++) {
       const earliest = this.#earliest(day);
-      let sum = 0;
-      for (let at = day - week; at >= earliest; at -= week) {
-        if (compared[at] === 1) sum += values[at] ?? 0;
-      }
-      sums[day] = sum;
+      let [first, sum] = [from[day - week] ?? 0, sums[day - week] ?? 0];
+      for (; first < earliest; first += week) sum -= valueOf(first);
+      [from[day], sums[day]] = [first, sum + valueOf(day - week)];
     }
     return sums;
   }
@@ -201,7 +205,8 @@ export class Comparer {
       const chance = (count + countBefore) * size * sizeBefore;
       // An upper bound of the surprise that takes no logarithm: most spans end here.
       if (difference * difference <= least * chance) continue;
-      if (surpriseOf({ count, size, countBefore, sizeBefore }) <= least) continue;
+      const surprise = surpriseOf({ count, size, countBefore, sizeBefore });
+      if (surprise <= least || surprise <= least * this.#scatter(first)) continue;
       const run = this.#runOf({ first, last: day }, limit);
       if (run !== undefined && run.score > least) [best, least] = [run, run.score];
     }
@@ -260,6 +265,10 @@ export class Comparer {
    * the variance of a count as large as its mean.
    */
   #scatter(day: number): number {
+    return (this.#scatters[day] ||= this.#scatterBefore(day));
+  }
+
+  #scatterBefore(day: number): number {
     const [count, size] = this.#allBefore(day);
     const whole = this.#whole;
     let [squares, expected, days] = [0, 0, 0];

@@ -58,7 +58,7 @@ export function findingsOf(history: History, range: Range, today: Day): Finding[
   }
 }
 
-/** The same, interrupted after each number. */
+/** The same, interrupted after each number, and before each that has unusual days. */
 export function* findingsInSteps(
   history: History,
   range: Range,
@@ -80,6 +80,7 @@ export function* findingsInSteps(
   const soFar = range.from <= today && range.to >= today ? soFarOf(judgement, last + 1) : [];
   const found: Found[] = [];
   for (const lead of [...sorted(over), ...sorted(soFar)]) {
+    yield;
     if (isExplained(judgement, lead, found)) continue;
     const known = found.filter((one) => isNear(lead, one) && isAlike(lead.series, one.subject));
     const names = known.flatMap((one) => one.names);

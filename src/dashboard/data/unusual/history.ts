@@ -103,14 +103,20 @@ export function historyOf(
   return { window, first: startOf(counted), all, types, states, failing, failures };
 }
 
-const strayGapDays = 14;
+const restDaysMax = 14;
 
-/** The first day with counts, but not one that stands alone: a device with a wrong clock. */
+/**
+ * The first day with counts, but not of devices with wrong clocks or of a trial: those rest within four
+ * weeks. A later rest is an outage.
+ */
 function startOf(counts: readonly number[]): number {
-  const isCounted = (_: number, day: number) =>
-    (counts[day] ?? 0) > 0 &&
-    counts.slice(day + 1, day + 1 + strayGapDays).some((count) => count > 0);
-  const first = counts.findIndex(isCounted);
+  let [first, last] = [-1, -1];
+  for (let day = 0; day < counts.length; day++) {
+    if ((counts[day] ?? 0) === 0) continue;
+    const isRest = first === -1 || day - last > restDaysMax;
+    if (isRest && (first === -1 || last - first < week * weeksMin)) first = day;
+    last = day;
+  }
   return first === -1 ? counts.length : first;
 }
 
