@@ -46,7 +46,7 @@ function keepPosting(client: Client, url: string) {
   };
 }
 
-const kills = rounds({ what: 'kills of a rebuild', quick: 2, nightly: 16 });
+const kills = rounds({ what: 'kills of a rebuild', quick: 1, nightly: 16 });
 
 it('backs up, audits and rebuilds beside a server that takes batches, however often the rebuild is killed', async () => {
   const dataDir = temporaryDirectory();

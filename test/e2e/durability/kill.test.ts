@@ -12,12 +12,12 @@ import '../../support/processes/server-process.ts';
 /** Another seed gives other batches and other moments. */
 const seed = Number(process.env['KILL_SEED'] ?? 1);
 
-const kills = rounds({ what: 'kills of a server', quick: 6, nightly: 200 });
+const kills = rounds({ what: 'kills of a server', quick: 4, nightly: 200 });
 const killsWithSmallSegments = rounds({
   what: 'kills of a server with small segments',
-  ...{ quick: 3, nightly: 100 },
+  ...{ quick: 2, nightly: 100 },
 });
-const stops = rounds({ what: 'stops of a server', quick: 6, nightly: 70 });
+const stops = rounds({ what: 'stops of a server', quick: 4, nightly: 70 });
 const stopsWithSmallSegments = rounds({
   what: 'stops of a server with small segments',
   ...{ quick: 2, nightly: 50 },

@@ -219,7 +219,7 @@ describe.each(files)('the log when bytes of $path are invalid', ({ path, index, 
   const isLast = index === paths.length - 1;
 
   it('handles one changed bit', () => {
-    const [narrow, wide] = isNightly() ? [3, 13] : [11, 47];
+    const [narrow, wide] = isNightly() ? [3, 13] : [29, 97];
     const kinds = new Set<string>();
     for (let at = 0; at < size; at += at < 200 || isLast ? narrow : wide) {
       const flipped = changed(path, (content) => {
@@ -268,7 +268,7 @@ describe.each(files)('the log when bytes of $path are invalid', ({ path, index, 
 
   it('handles a file cut short at any position', () => {
     const base = bases[index] ?? 0;
-    const stride = isNightly() ? 37 : 97;
+    const stride = isNightly() ? 37 : 197;
     for (let length = 0; length < size; length += length < 70 ? 1 : stride) {
       const cut = changed(path, (content) => content.subarray(0, length));
       if (!isLast) {

@@ -4,7 +4,7 @@ import { plantedBugs } from './writer-planted-bugs.ts';
 import { runSchedule } from './writer-schedule.ts';
 import { rounds } from '../../support/run/tier.ts';
 
-const schedules = rounds({ what: 'schedules of a store', quick: 8, nightly: 1_000 });
+const schedules = rounds({ what: 'schedules of a store', quick: 5, nightly: 1_000 });
 /** Seeds that showed a bug when this was written. They are tried first. */
 const seedsThatShow: Readonly<Record<string, number>> = {
   'does not sync': 22,
