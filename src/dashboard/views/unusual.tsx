@@ -85,8 +85,8 @@ function HowDaysAreJudged() {
       <p>
         Days, alone and in a row, are compared with the eight weeks before the first of them: events
         with the mean of the same weekdays, failure rates with failures ÷ events of those weeks.
-        Days that were unusual themselves are left out; at least four of the same weekdays must have
-        data. A difference is unusual if it is
+        Days that were unusual themselves are left out, and earlier weeks take their place; at least
+        four of the same weekdays must have data. A difference is unusual if it is
       </p>
       <ul>
         <li>

@@ -104,7 +104,7 @@ describe('a change that lasts', () => {
     ]);
     expect(said(3, '2026-09-14')).toEqual([]);
     expect(saidOf({ seed: 77, planted: volume(1.6, '2026-10-05') })).toEqual([
-      `Events: 966 a day ${since('2026-10-05')}, usually 600`,
+      `Events: 966 a day ${since('2026-10-05')}, usually 601`,
     ]);
   });
 
@@ -241,6 +241,34 @@ describe('single days', () => {
     const history = historyOf(windowOf(thirtyDays, today), rows, () => false);
     // With the 3,200 of that Thursday, the mean would be 1,100.
     expect(summaryOf(history, '2026-11-26')?.events.usual).toBeLessThan(850);
+  });
+
+  it('are judged by the weeks before a long run that has just ended', () => {
+    const surge = volume(2, '2026-10-12', '2026-11-13');
+    const line = { seed: 77, from: '2026-01-01' };
+    expect(saidOf({ ...line, planted: both(surge, volume(0, '2026-11-26')) })).toEqual([
+      `Events: 0 a day ${since('2026-11-26')}, usually 453`,
+      expect.stringMatching(
+        `^Events: \\S+ a day ${fromTo('2026-10-12', '2026-11-13')}, usually \\d+$`,
+      ),
+    ]);
+    const outage = volume(0, '2026-10-10', '2026-11-10');
+    expect(saidOf({ ...line, planted: both(outage, volume(3, '2026-11-23')) })[0]).toMatch(
+      new RegExp(`^Events: 1,8\\d\\d a day ${since('2026-11-23')}, usually 6\\d\\d$`),
+    );
+  });
+
+  it('of a change of many weeks have its end, if that is known', () => {
+    const ninetyDays = { from: '2026-09-02', to: today };
+    const line = { seed: 77, scale: 3, from: '2026-01-01' };
+    const ended = erasures(3, '2026-08-24', '2026-11-11');
+    expect(saidOf({ ...line, planted: ended }, ninetyDays).join(' · ')).toContain(
+      `${fromTo('2026-08-24', '2026-11-11')}, usually 0.8%`,
+    );
+    const past = { from: '2026-08-01', to: '2026-08-31' };
+    expect(saidOf({ ...line, planted: erasures(3, '2026-08-10') }, past)).toEqual([
+      expect.stringContaining(`from ${namedDay('2026-08-10')} on, usually 0.`),
+    ]);
   });
 
   it('of a long outage are all in one statement', () => {

@@ -4,6 +4,8 @@ export interface Sample {
   readonly count: number;
   /** Of failures: the events. Of events: 1. */
   readonly size: number;
+  /** How many of the days could be compared. */
+  readonly days: number;
   /** The same of the days before together. */
   readonly countBefore: number;
   readonly sizeBefore: number;
@@ -29,4 +31,11 @@ export function surpriseOf({ count, size, countBefore, sizeBefore }: Sample): nu
   if (count > even !== nearer > all * share) return 0;
   const rest = countBefore === 0 ? 0 : countBefore * Math.log(countBefore / (all * (1 - share)));
   return nearer * Math.log(nearer / (all * share)) + rest;
+}
+
+/**
+ * The log of a likelihood ratio: that a count is the usual one, and not the usual one times a ratio.
+ */
+export function usualOdds(sample: Sample, ratio: number): number {
+  return expectedOf(sample) * (ratio - 1) - sample.count * Math.log(Math.max(ratio, 0.01));
 }

@@ -1,5 +1,5 @@
-import { expectedOf, surpriseOf, type Sample } from './chance.ts';
-import { runDaysMax, week, weeks, weeksMin } from './history.ts';
+import { expectedOf, surpriseOf, usualOdds, type Sample } from './chance.ts';
+import { runDaysMax, week, weeks, weeksBackMax, weeksMin } from './history.ts';
 
 /** One number for each day: a count, or its share of a whole. */
 export interface Numbers {
@@ -43,6 +43,9 @@ const weekdayScoreMin = 3;
 /** What a day at the end of a run must add to its score, at least. */
 const endScoreMin = 1;
 
+/** Odds of e¹⁰, that days between two runs were usual. */
+const gapOddsMin = 10;
+
 /** A span compared with the days before it. */
 interface Comparison {
   readonly sample: Sample;
@@ -68,8 +71,9 @@ export class Comparer {
   readonly #days: Float64Array;
   readonly #count: Float64Array;
   readonly #size: Float64Array;
+  /** The first day that a day is compared with. */
+  readonly #oldest: Int32Array;
   readonly #left: ReadonlySet<number>;
-  readonly #breaks: readonly number[];
   /** See `#scatter`; 0 if it is not known yet. */
   readonly #scatters: Float64Array;
 
@@ -88,7 +92,6 @@ export class Comparer {
     this.#counts = Float64Array.from(counts);
     this.#whole = whole && Float64Array.from(whole);
     this.#left = left;
-    this.#breaks = breaks;
     this.#known = new Uint8Array(counts.length + week);
     this.#scatters = new Float64Array(counts.length + week);
     for (let day = since; day < counts.length; day++) {
@@ -96,34 +99,24 @@ export class Comparer {
     }
     const compared = this.#known.slice();
     for (const day of left) compared[day] = 0;
-    const eightWeeks = (values: ArrayLike<number>) => this.#eightWeeks(compared, values);
-    this.#days = eightWeeks(compared);
-    this.#count = eightWeeks(counts);
-    this.#size = whole === undefined ? this.#days : eightWeeks(whole);
-  }
-
-  /** The first day that a day is compared with. */
-  #earliest(day: number): number {
-    const from = Math.max(0, day - week * weeks);
-    return this.#breaks.reduce(
-      (known, at) => (at + week <= day ? Math.max(known, at) : known),
-      from,
-    );
-  }
-
-  /** For each day, the sum over the same weekdays of the eight weeks before it. */
-  #eightWeeks(compared: Uint8Array, values: ArrayLike<number>): Float64Array {
-    const sums = new Float64Array(compared.length);
-    const valueOf = (day: number) => (compared[day] === 1 ? (values[day] ?? 0) : 0);
-    // Each sum is that of the week before, but for its first and last day and what a break cuts off.
-    const from = Int32Array.from(sums, (_, day) => day % week);
-    for (let day = week; day < sums.length; day++) {
-      const earliest = this.#earliest(day);
-      let [first, sum] = [from[day - week] ?? 0, sums[day - week] ?? 0];
-      for (; first < earliest; first += week) sum -= valueOf(first);
-      [from[day], sums[day]] = [first, sum + valueOf(day - week)];
+    const { length } = compared;
+    this.#oldest = Int32Array.from(compared, (_, day) => day);
+    this.#days = new Float64Array(length);
+    this.#count = new Float64Array(length);
+    this.#size = new Float64Array(length);
+    for (let day = week; day < length; day++) {
+      const settled = breaks.filter((first) => first + week <= day);
+      const earliest = Math.max(0, day - week * weeksBackMax, ...settled);
+      let [days, count, size] = [0, 0, 0];
+      for (let at = day - week; at >= earliest && days < weeks; at -= week) {
+        if (compared[at] === 0) continue;
+        days += 1;
+        count += counts[at] ?? 0;
+        size += whole?.[at] ?? 1;
+        this.#oldest[day] = at;
+      }
+      [this.#days[day], this.#count[day], this.#size[day]] = [days, count, size];
     }
-    return sums;
   }
 
   /** Undefined if too few of the same weekdays are known. */
@@ -152,7 +145,7 @@ export class Comparer {
       while (end < last && end - begin + 1 < runDaysMax && !taken.has(end + 1)) end++;
       best = this.#bestFrom({ first: begin, last: end }, limit, best);
     }
-    return best && this.#begun(best, limit, taken);
+    return best && this.#ended(this.#begun(best, limit, taken), last, limit, taken);
   }
 
   /**
@@ -163,13 +156,37 @@ export class Comparer {
     const { last } = run;
     const scatter = this.#scatter(run.first);
     const runs: Run[] = [];
+    let most: Run | undefined;
     for (let first = last; first > last - 2 * runDaysMax && !taken.has(first); first--) {
-      const begun = this.#begins(first) && this.#runOf({ first, last }, limit, scatter);
-      if (begun && begun.sign === run.sign) runs.push(begun);
+      if (!this.#begins(first)) continue;
+      if (most !== undefined && this.#isUsualBefore(most, first)) break;
+      const begun = this.#runOf({ first, last }, limit, scatter);
+      if (begun === undefined || begun.sign !== run.sign) continue;
+      runs.push(begun);
+      if (begun.score > (most?.score ?? 0)) most = begun;
     }
-    const most = Math.max(...runs.map(({ score }) => score));
+    const least = (most?.score ?? 0) - endScoreMin;
     // Earlier days that add less may as well be usual.
-    return runs.find(({ score }) => score >= most - endScoreMin) ?? run;
+    return runs.find(({ score }) => score >= least) ?? run;
+  }
+
+  /** Whether the days from `first` to a run are so usual that what is before them is another run. */
+  #isUsualBefore(run: Run, first: number): boolean {
+    const [own, gap] = [this.sampleOf(run), this.sampleOf({ first, last: run.first - 1 })];
+    if (own === undefined || gap === undefined) return false;
+    return usualOdds(gap, own.count / expectedOf(own)) > gapOddsMin;
+  }
+
+  /** The same run up to a later day, if that makes it more surprising. */
+  #ended(run: Run, end: number, limit: Limit, taken: ReadonlySet<number>): Run {
+    const scatter = this.#scatter(run.first);
+    let best = run;
+    for (let last = run.last + 1; last <= end && last < run.first + 2 * runDaysMax; last++) {
+      if (taken.has(last)) break;
+      const longer = this.#runOf({ first: run.first, last }, limit, scatter);
+      if (longer?.sign === run.sign && longer.score > best.score + endScoreMin) best = longer;
+    }
+    return best;
   }
 
   /** Whether a run can begin on a day: it is known, and not closed on that weekday. */
@@ -205,7 +222,7 @@ export class Comparer {
       const chance = (count + countBefore) * size * sizeBefore;
       // An upper bound of the surprise that takes no logarithm: most spans end here.
       if (difference * difference <= least * chance) continue;
-      const surprise = surpriseOf({ count, size, countBefore, sizeBefore });
+      const surprise = surpriseOf({ count, size, days, countBefore, sizeBefore });
       if (surprise <= least || surprise <= least * this.#scatter(first)) continue;
       const run = this.#runOf({ first, last: day }, limit);
       if (run !== undefined && run.score > least) [best, least] = [run, run.score];
@@ -241,12 +258,18 @@ export class Comparer {
     const sum = (values: Float64Array) => [...seen].reduce((all, at) => all + (values[at] ?? 0), 0);
     if (this.#whole !== undefined) {
       const [countBefore, sizeBefore] = this.#allBefore(first);
-      const alike = { count, size, countBefore: sum(this.#count), sizeBefore: sum(this.#size) };
-      return { sample: { count, size, countBefore, sizeBefore }, alike };
+      const alike = {
+        count,
+        size,
+        days,
+        countBefore: sum(this.#count),
+        sizeBefore: sum(this.#size),
+      };
+      return { sample: { count, size, days, countBefore, sizeBefore }, alike };
     }
     // The days before count once for each time that their weekday is in the span.
     const times = sum(this.#days) / days;
-    const sample = { count, size: 1, countBefore: usual * times, sizeBefore: times };
+    const sample = { count, size: 1, days, countBefore: usual * times, sizeBefore: times };
     return { sample, alike: sample };
   }
 
@@ -272,9 +295,10 @@ export class Comparer {
     const [count, size] = this.#allBefore(day);
     const whole = this.#whole;
     let [squares, expected, days] = [0, 0, 0];
-    for (let before = this.#earliest(day); before < day; before++) {
+    for (let before = Math.max(0, day - week * weeksBackMax); before < day; before++) {
       if (this.#known[before] === 0 || this.#left.has(before)) continue;
       const at = day + ((before - day) % week) + (before % week === day % week ? 0 : week);
+      if (before < (this.#oldest[at] ?? day)) continue;
       const daysOf = this.#days[at] ?? 0;
       const mean = whole ? (count / size) * (whole[before] ?? 0) : (this.#count[at] ?? 0) / daysOf;
       squares += ((this.#counts[before] ?? 0) - mean) ** 2;

@@ -20,6 +20,8 @@ export interface Finding extends Subject {
   readonly range: Range;
   /** Whether it lasts: the latest day that is over is one of its days. */
   readonly isOngoing: boolean;
+  /** Whether its end is not known: the days after it are not judged. */
+  readonly isOpen: boolean;
   /** Whether it is about today, which is not over. */
   readonly isSoFar: boolean;
   readonly isAbove: boolean;
@@ -149,11 +151,13 @@ function foundOf(judgement: Judgement, lead: Lead, known: readonly string[], tod
     ? togetherOf(judgement, origin.names.map(of), run)
     : namedOf(judgement, of(undefined), run)[0];
   const { value = 0, usual = 0 } = single ?? whole ?? {};
+  const isOngoing = !isSoFar && addDays(window.from, run.last + 1) === today;
   const finding = {
     ...{ measure, state, value, usual, isShared, isOfTypes, isSoFar },
     type: single?.name ?? (measure === 'events' && state !== undefined ? undefined : onlyType),
     range: { from: addDays(window.from, run.first), to: addDays(window.from, run.last) },
-    isOngoing: !isSoFar && addDays(window.from, run.last + 1) === today,
+    isOngoing,
+    isOpen: !isSoFar && !isOngoing && run.last === judgement.span.last,
     isAbove: run.sign > 0,
     types: single === undefined ? named : [],
   };
@@ -165,22 +169,24 @@ function namedOf(judgement: Judgement, subject: Subject, span: Span): NamedType[
   const known = judgement.sampleOf(subject, span);
   if (known === undefined) return [];
   const { sample, isNew } = known;
-  const per = subject.measure === 'events' ? span.last - span.first + 1 : sample.size;
+  const per = subject.measure === 'events' ? sample.days : sample.size;
   const usual = isNew ? undefined : expectedOf(sample) / per;
   return [{ name: subject.type ?? '', value: sample.count / per, usual }];
 }
 
 /** The number of some types together. */
 function togetherOf(judgement: Judgement, subjects: readonly Subject[], span: Span) {
-  const samples = subjects.flatMap((subject) => judgement.sampleOf(subject, span) ?? []);
-  const sum = (valueOf: (sample: Sample) => number) =>
-    samples.reduce(
-      (all, { sample, isNew }) => all + valueOf(isNew ? { ...sample, countBefore: 0 } : sample),
-      0,
-    );
+  const samples = subjects.flatMap((subject) => {
+    const known = judgement.sampleOf(subject, span);
+    return known === undefined
+      ? []
+      : [known.isNew ? { ...known.sample, countBefore: 0 } : known.sample];
+  });
   const isOfEvents = subjects[0]?.measure === 'events';
-  const per = isOfEvents ? span.last - span.first + 1 : sum(({ size }) => size);
-  return { value: sum(({ count }) => count) / per, usual: sum(expectedOf) / per };
+  const size = samples.reduce((sum, sample) => sum + sample.size, 0);
+  const sum = (valueOf: (sample: Sample) => number) =>
+    samples.reduce((all, sample) => all + valueOf(sample) / (isOfEvents ? sample.days : size), 0);
+  return { value: sum(({ count }) => count), usual: sum(expectedOf) };
 }
 
 /** Whether the known findings leave nothing unusual of a number on these days. */

@@ -9,7 +9,7 @@ export interface Part {
 
 /** The counts by which days are judged. */
 export interface History {
-  /** Its first eight weeks are only compared with. */
+  /** Its first weeks are only compared with. */
   readonly window: Range;
   /** The index of the first day of the data; before it, nothing is known. */
   readonly first: number;
@@ -25,13 +25,15 @@ export interface History {
 export const week = 7;
 /** How many weeks before a day it is compared with. */
 export const weeks = 8;
+/** How far back they may be, if weeks in between were unusual. */
+export const weeksBackMax = 16;
 /** After eight weeks in a row, new numbers are the usual ones. */
 export const runDaysMax = week * weeks;
 /** Days after the range that are judged, too, so that a finding can say until when. */
 const daysAfter = 28;
 
 /**
- * The days to judge for a range, and the eight weeks before them. A finding says since when and until
+ * The days to judge for a range, and the weeks before them. A finding says since when and until
  * when, so days around a range are judged, too.
  */
 export function windowOf(range: Range, today: Day): Range {
@@ -39,7 +41,7 @@ export function windowOf(range: Range, today: Day): Range {
   const later = addDays(range.to, daysAfter);
   const to = later < today ? later : today;
   return {
-    from: addDays(range.from < eightWeeks ? range.from : eightWeeks, -week * weeks),
+    from: addDays(range.from < eightWeeks ? range.from : eightWeeks, -week * weeksBackMax),
     to: to > range.to ? to : range.to,
   };
 }

@@ -60,7 +60,8 @@ export class Judgement {
     const { counts, whole } = numbersOf(this.history, subject);
     const [count, size] = [sumIn(counts, span), sumIn(whole ?? [], span)];
     if (usual === undefined || size === 0) return undefined;
-    return { sample: { ...usual, count, size }, isNew: true };
+    const days = span.last - span.first + 1;
+    return { sample: { ...usual, count, size, days }, isNew: true };
   }
 
   /** The failing state that explains more failures; else the same series. */

@@ -1,4 +1,4 @@
-import { expectedOf } from './chance.ts';
+import { expectedOf, usualOdds } from './chance.ts';
 import { Comparer, type Limit, type Numbers, type Run, type Span } from './comparer.ts';
 import { runDaysMax, week, weeksMin } from './history.ts';
 
@@ -84,8 +84,7 @@ function lasts(run: Run, last: number, comparer: Comparer): boolean {
   if (run.last === last || own === undefined || all === undefined) return run.last === last;
   const usual = expectedOf(all) - expectedOf(own);
   const ratio = own.count / Math.max(expectedOf(own), 0.5);
-  const since = all.count - own.count;
-  // A likelihood ratio again: of the usual numbers, and of those of the run.
-  const ending = usual * (ratio - 1) - since * Math.log(Math.max(ratio, 0.01));
+  const later = { ...all, count: all.count - own.count, countBefore: usual, sizeBefore: all.size };
+  const ending = usualOdds(later, ratio);
   return ending < (last - run.last > tailDaysMax ? 0 : endingMin);
 }

@@ -4,7 +4,7 @@ import { rateText, shortName, wholeText } from '../format.ts';
 import { expectedOf, type Sample } from './chance.ts';
 import type { Finding, NamedType } from './findings.ts';
 import { week, type History } from './history.ts';
-import { judgeNumbers } from './runs.ts';
+import { judgeNumbers, settling } from './runs.ts';
 import { limitOf, numbersOf, type Measure } from './series.ts';
 
 /** A finding in words: what it is about, and the numbers. */
@@ -67,9 +67,10 @@ function whatOf({ measure, type, types, isOfTypes, state }: Finding): string {
   return `${measure === 'events' ? 'Events' : 'Failures'}${of}`;
 }
 
-function whenOf({ range: { from, to }, isOngoing, isSoFar }: Finding): string {
+function whenOf({ range: { from, to }, isOngoing, isOpen, isSoFar }: Finding): string {
   if (isSoFar) return `on ${namedDay(from)} so far`;
   if (from === to) return `on ${namedDay(from)}`;
+  if (isOpen) return `from ${namedDay(from)} on`;
   return isOngoing ? `since ${namedDay(from)}` : `from ${namedDay(from)} to ${namedDay(to)}`;
 }
 
@@ -110,7 +111,10 @@ function sampleOf(history: History, measure: Measure, day: number): Sample | und
   const span = { first: history.first, last: day };
   const { comparer, runs } = judgeNumbers(numbers, span, history.first, limitOf(subject, day));
   // An unusual day, and the day after a run, are compared with the weeks before the run.
-  const run = runs.find(({ first, last }) => first <= day && day <= last + 1);
+  const run = runs.find((each) => {
+    const { first, last } = settling(each);
+    return first <= day && day <= last + 1;
+  });
   const at = run === undefined ? day : run.first + ((day - run.first) % week);
   return comparer.sampleOf({ first: at, last: at });
 }
