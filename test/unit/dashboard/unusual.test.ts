@@ -269,6 +269,10 @@ describe('single days', () => {
     expect(saidOf({ ...line, planted: erasures(3, '2026-08-10') }, past)).toEqual([
       expect.stringContaining(`from ${namedDay('2026-08-10')} on, usually 0.`),
     ]);
+    const fifthWeek = { from: '2026-09-14', to: '2026-09-20' };
+    expect(saidOf({ ...line, planted: erasures(3, '2026-08-10') }, fifthWeek)).toHaveLength(1);
+    const tenthWeek = { from: '2026-10-19', to: '2026-10-25' };
+    expect(saidOf({ ...line, planted: erasures(3, '2026-08-10') }, tenthWeek)).toEqual([]);
   });
 
   it('of a long outage are all in one statement', () => {

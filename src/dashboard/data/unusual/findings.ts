@@ -1,7 +1,7 @@
 import { addDays, countDays, overlapOf, type Day, type Range } from '../calendar/days.ts';
 import { expectedOf, type Sample } from './chance.ts';
 import { overlaps, type Run, type Span } from './comparer.ts';
-import type { History } from './history.ts';
+import { runDaysMax, type History } from './history.ts';
 import { Judgement, type Origin } from './judgement.ts';
 import { settling } from './runs.ts';
 import { limitOf, seriesOf, type Series, type Subject } from './series.ts';
@@ -90,7 +90,7 @@ export function* findingsInSteps(
     if (!found.some((other) => isSame(one.finding, other.finding))) found.push(one);
   }
   return found
-    .filter((one) => overlapOf(range, shownOf(one, today)) !== undefined)
+    .filter((one) => isShown(one, range, today))
     .map(({ finding }) => finding)
     .sort(byWeight);
 }
@@ -106,11 +106,15 @@ function isSame(a: Finding, b: Finding): boolean {
   );
 }
 
-/** The days on which a finding matters: of what has become the usual, the first; of what lasts, today, too. */
-function shownOf({ run, finding: { range, isOngoing } }: Found, today: Day): Range {
-  const { from } = range;
-  if (run.isUsual) return { from, to: from };
-  return isOngoing ? { from, to: today } : range;
+/**
+ * Whether a finding matters to the days of a range: what has become the usual, only if it began in them or
+ * within the eight weeks before their end; what lasts, today, too.
+ */
+function isShown({ run, finding }: Found, range: Range, today: Day): boolean {
+  const { from } = finding.range;
+  const to = finding.isOngoing ? today : finding.range.to;
+  if (overlapOf(range, { from, to }) === undefined) return false;
+  return !run.isUsual || range.from <= from || range.to < addDays(from, runDaysMax);
 }
 
 /** The most surprising first; events of one state after those of all states and of types. */
