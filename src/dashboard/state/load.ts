@@ -63,8 +63,9 @@ export type Ask = <T>(
   isKept?: boolean,
 ) => Promise<T[]>;
 
-export function probePath(view: View, days: PresetDays): string {
-  return statsQuery(rangeOf(view, days), view, 'date');
+/** Of the chosen types in any state: rates are shares of all their events. */
+export function probePath({ types, ...view }: View, days: PresetDays): string {
+  return statsQuery(rangeOf({ types, ...view }, days), { types, states: [] }, 'date');
 }
 
 /** Queries days after today that have counts; undefined if no time zone has reached tomorrow. */
@@ -93,7 +94,7 @@ export interface Loading {
 /**
  * Loads the data of a view. If there are few rows, they are loaded once and summed here. If there may be
  * many, the server computes sums, whose number depends on the names in the range, not on its days.
- * `isInUse`: whether other days may have counts. `daily` is the result of the probe that preceded these
+ * `isInUse`: whether other days may have counts. `whole` is the result of the probe that preceded these
  * requests: a change in between shows in the next probe.
  * @throws {ApiError}
  */
@@ -101,7 +102,7 @@ export async function load(
   api: Api,
   view: View,
   days: PresetDays,
-  daily: readonly DailyRow[],
+  whole: readonly DailyRow[],
   isInUse: () => Promise<boolean>,
   signal: AbortSignal,
 ): Promise<Snapshot> {
@@ -114,7 +115,7 @@ export async function load(
   const isOfState = (row: PairRow) => view.states.length === 0 || view.states.includes(row.state);
   const typePairs = allPairs.filter(isOfType);
   const pairs = typePairs.filter(isOfState);
-  const { counted, wholeDaily } = await loadCounts(loading, pairs, daily);
+  const { counted, wholeDaily } = await loadCounts(loading, pairs, whole);
   const sums = {
     daily: sumBy(counted.daily, ({ date }) => date),
     failedDaily: sumBy(counted.failed, ({ date }) => date),
@@ -173,13 +174,13 @@ export function failingOf({ failureWords, states }: View): (state: string) => bo
 async function loadCounts(
   loading: Loading,
   pairs: readonly PairRow[],
-  daily: readonly DailyRow[],
+  probed: readonly DailyRow[],
 ): Promise<{ counted: Counted; wholeDaily: ReadonlyMap<Day, number> | undefined }> {
   const { ask, range, view, isFailing } = loading;
   const isFew = pairs.length * countDays(range) <= rowsMax;
   const counting = isFew
     ? ask<Row>(range, view).then((rows) => sumRows(rows, pairs, isFailing))
-    : askSums(loading, pairs, daily);
+    : askSums(loading, pairs, probed);
   const whole =
     view.states.length === 0
       ? undefined
@@ -222,16 +223,17 @@ function pairsOf(rows: readonly Row[], ordered: readonly PairRow[]): PairRow[] {
 async function askSums(
   { ask, range, view, isFailing }: Loading,
   pairs: readonly PairRow[],
-  daily: readonly DailyRow[],
+  probed: readonly DailyRow[],
 ): Promise<Counted> {
   const sums = sumBy(pairs, (row) => row[view.split]);
   const names = seriesNames(sums, view.split === 'state' ? isFailing : () => false);
   const top = [...names.failing, ...names.others];
   const narrowed = view.split === 'type' ? { ...view, types: top } : { ...view, states: top };
   const failing = [...new Set(pairs.map(({ state }) => state))].filter(isFailing);
-  const [split, failed] = await Promise.all([
+  const [split, failed, daily] = await Promise.all([
     ask<Row>(range, narrowed, `date,${view.split}`),
     askFailures(ask, range, view, failing),
+    view.states.length === 0 ? probed : ask<DailyRow>(range, view, 'date'),
   ]);
   return { daily, failed, split, rows: undefined, pairs };
 }

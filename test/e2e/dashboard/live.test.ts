@@ -99,6 +99,16 @@ describe('live', () => {
     await becomes(page, 'Events', '15');
   });
 
+  it('other states change the rate of a chosen one', async () => {
+    const url = await serve();
+    await count(url, fleet);
+    const { page } = await blank();
+    await page.goto(`${url}/?live=1&state=erasure+failed`);
+    await becomes(page, 'Failure rate', '16.7%');
+    await count(url, items(1, 'laptop', 'erased', 8));
+    await becomes(page, 'Failure rate', '10.0%');
+  });
+
   it('costs one small request a look, whatever the view', async () => {
     const { page, answers } = await openYear('/?live=1&range=365&type=laptop');
     await expect.poll(() => answers.length, { interval: 100 }).toBeGreaterThan(0);

@@ -114,6 +114,11 @@ describe('a year with a bad week', () => {
     await tip.filter({ hasText: `Not in ${days}` }).waitFor();
     await page.keyboard.press('ArrowLeft');
     await tip.filter({ hasText: named(8) }).waitFor();
+    // A week with today in it is more than its days that are over, so there is nothing to compare it with.
+    await page.goto(page.url().replace(/\?.*/, '?range=30&unit=week&before=1'));
+    await slider.focus();
+    await page.keyboard.press('End');
+    await tip.filter({ hasText: 'Not in ' }).waitFor();
   });
 });
 

@@ -110,7 +110,7 @@ describe('a change that lasts', () => {
 
   it('is said since its first day, whatever the weeks before that look like', () => {
     const wrong: string[] = [];
-    for (let seed = 1; seed <= 13; seed++) {
+    for (let seed = 20; seed < 33; seed++) {
       const planted = erasures(5, '2026-11-05', today, 'laptop');
       const said = saidOf({ seed, planted, scale: 3 });
       const days = ['2026-11-04', '2026-11-05', '2026-11-06'].map(since);
