@@ -22,8 +22,10 @@ function changed(
   });
 }
 
-/** Near the first seed that shows the mistake. */
-const firstSeeds = isNightly() ? [0, 0] : [60, 0];
+/** Seeds shortly before the first one that shows a mistake; nightly, all are tried. */
+const seedsBefore: Readonly<Record<string, number>> = {
+  'corrects without a row that lets it happen once': 60,
+};
 
 /** Plausible mistakes that a few runs without faults would not show. */
 const bugs: Record<string, Tampering> = {
@@ -56,12 +58,10 @@ async function findViolation(tamper: Tampering, firstSeed: number): Promise<numb
 }
 
 describe('a rebuild that', () => {
-  it.each(
-    Object.entries(bugs).map(([name, tamper], at) => [name, tamper, firstSeeds[at]] as const),
-  )(
+  it.each(Object.entries(bugs))(
     '%s is caught',
-    async (_, tamper, firstSeed = 0) => {
-      const seed = await findViolation(tamper, firstSeed);
+    async (name, tamper) => {
+      const seed = await findViolation(tamper, isNightly() ? 0 : (seedsBefore[name] ?? 0));
       // Without the bug, the same schedule passes.
       await expect(runRebuildSchedule(seed)).resolves.toBeGreaterThanOrEqual(0);
     },
