@@ -39,8 +39,8 @@ export interface EmbeddedMeasures extends WriterMeters {
 /**
  * The pipeline in one process and one data directory. It runs a writer thread (`writer/`), which stores
  * batches in the log (`log/`) and counts them into SQLite (`store/`), and reader threads (`reader/`),
- * one for queries and receipts and one for sums. Commands use the same files while it runs: `verify/`
- * for audit, rebuild and backup, `tokens/` for access tokens.
+ * one for queries and receipts and one for sums, which their first questions start. Commands use the
+ * same files while it runs: `verify/` for audit, rebuild and backup, `tokens/` for access tokens.
  */
 export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
   /** Resolves if the pipeline fails, with the reason and what to do. */
@@ -51,13 +51,11 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
   /** The day rule of the store. */
   readonly dayZone: string;
   readonly #writer: WriterClient;
-  readonly #reader: ReaderClient;
+  readonly #reader: LazyReader;
+  /** For queries that sum, which take long to answer. */
+  readonly #summing: LazyReader;
   readonly #archive: ArchiveClient | undefined;
   readonly #options: EmbeddedOptions;
-  readonly #reportFailure: (error: Error) => void;
-  /** The reader for queries that sum, which take long to answer; started by the first one. */
-  #summing: Promise<ReaderClient> | undefined;
-  #isClosing = false;
 
   /**
    * @param onUnexpectedError called with non-fatal errors.
@@ -74,8 +72,7 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
       if (options.archive !== undefined && positions !== undefined) {
         archive = await ArchiveClient.start(options.archive, options.dataDir, positions);
       }
-      const reader = await ReaderClient.start(options);
-      return new EmbeddedPipeline({ writer, reader, archive }, opened, options);
+      return new EmbeddedPipeline({ writer, archive }, opened, options);
     } catch (error) {
       await writer.close();
       await archive?.close(0);
@@ -84,13 +81,12 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
   }
 
   private constructor(
-    { writer, reader, archive }: Threads,
+    { writer, archive }: Threads,
     { tornBytes, dayZone, scanner }: Opened,
     options: EmbeddedOptions,
   ) {
     const { promise, resolve } = Promise.withResolvers<Error>();
-    this.#reportFailure = resolve;
-    this.failed = Promise.race([writer.failed, reader.failed, promise]);
+    this.failed = Promise.race([writer.failed, promise]);
     this.#archive = archive;
     void archive?.failed.then(resolve);
     if (options.archive?.isSync === true && archive !== undefined) writer.waitForArchive(archive);
@@ -98,7 +94,8 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
     this.scanner = scanner;
     this.dayZone = dayZone;
     this.#writer = writer;
-    this.#reader = reader;
+    this.#reader = new LazyReader(options, resolve);
+    this.#summing = new LazyReader(options, resolve);
     this.#options = options;
   }
 
@@ -106,8 +103,8 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
     return this.#writer.ingest(submission);
   }
 
-  query(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean> {
-    return this.#reader.rows(query, take, signal);
+  async query(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean> {
+    return await (await this.#reader.started()).rows(query, take, signal);
   }
 
   async stats(
@@ -115,12 +112,12 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
     known: KnownVersions,
     signal?: AbortSignal,
   ): Promise<StatsAnswer> {
-    const reader = isSummed(request) ? await this.#summingReader() : this.#reader;
-    return await reader.stats(request, known, signal);
+    const reader = isSummed(request) ? this.#summing : this.#reader;
+    return await (await reader.started()).stats(request, known, signal);
   }
 
-  receipt(batchId: string): Promise<Receipt | undefined> {
-    return this.#reader.receipt(batchId);
+  async receipt(batchId: string): Promise<Receipt | undefined> {
+    return await (await this.#reader.started()).receipt(batchId);
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous
@@ -167,7 +164,7 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
 
   /** @throws {Unavailable} */
   async counterSizes(): Promise<CounterSizes> {
-    return await (await this.#summingReader()).sizes();
+    return await (await this.#summing.started()).sizes();
   }
 
   /** Measurements beside `status`, without waiting for another thread. */
@@ -180,28 +177,47 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
   /** Answers all submissions and questions, counts what it can, and releases the data directory. */
   async close(): Promise<void> {
     await this.#writer.finish();
-    this.#isClosing = true;
-    const summing = await this.#summing?.catch(() => undefined);
     // The writer last: the last connection checkpoints the database, which a reader cannot.
-    await Promise.all([this.#reader.close(), summing?.close()]);
+    await Promise.all([this.#reader.close(), this.#summing.close()]);
     await this.#archive?.close(archiveGraceMs);
     await this.#writer.close();
   }
+}
 
-  /** @throws {Unavailable} */
-  async #summingReader(): Promise<ReaderClient> {
+/** A reader thread that the first question starts: a server that only takes in needs none. */
+class LazyReader {
+  readonly #options: EmbeddedOptions;
+  readonly #onFailure: (error: Error) => void;
+  #reader: Promise<ReaderClient> | undefined;
+  #isClosing = false;
+
+  /** @param onFailure called if the thread fails after its start */
+  constructor(options: EmbeddedOptions, onFailure: (error: Error) => void) {
+    this.#options = options;
+    this.#onFailure = onFailure;
+  }
+
+  /** @throws {Unavailable} if it cannot be started; the next call tries again. */
+  async started(): Promise<ReaderClient> {
     if (this.#isClosing) throw new Unavailable('stopping', details.stopping);
+    const starting = (this.#reader ??= this.#start());
     try {
-      return await (this.#summing ??= this.#startSumming());
+      return await starting;
     } catch (error) {
-      this.#summing = undefined;
+      if (this.#reader === starting) this.#reader = undefined;
       throw new Unavailable('storage_failed', 'The counters cannot be read now.', { cause: error });
     }
   }
 
-  async #startSumming(): Promise<ReaderClient> {
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    const reader = await this.#reader?.catch(() => undefined);
+    await reader?.close();
+  }
+
+  async #start(): Promise<ReaderClient> {
     const reader = await ReaderClient.start(this.#options);
-    void reader.failed.then(this.#reportFailure);
+    void reader.failed.then(this.#onFailure);
     return reader;
   }
 }
@@ -211,7 +227,6 @@ const archiveGraceMs = 5_000;
 
 interface Threads {
   readonly writer: WriterClient;
-  readonly reader: ReaderClient;
   readonly archive: ArchiveClient | undefined;
 }
 

@@ -1,8 +1,8 @@
 import { readdirSync } from 'node:fs';
 
 /**
- * File descriptors that a server needs beside sockets: 20 at the start (threads with their databases,
- * the log segment, the lock), and later 9 for the thread that computes sums, and some for the next
+ * File descriptors that a server needs beside sockets: 20 for the writer and a reader thread with their
+ * databases, the log segment and the lock, 9 for the thread that computes sums, and some for the next
  * segment and its directory, segments that are read again, SQLite files, tokens and disk metrics.
  */
 const storageMax = 38;

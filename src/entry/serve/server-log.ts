@@ -1,5 +1,4 @@
 import { pino, type Logger } from 'pino';
-import { prettyFactory } from 'pino-pretty';
 
 import {
   requestIdOf,
@@ -15,7 +14,10 @@ import { visible } from '../cli/terminal-text.ts';
 const closeMs = 1_000;
 
 /** A log on stderr. Lines that cannot be written are dropped and counted. */
-export function openLog({ level, format }: LogSettings): { log: Logger; output: LogOutput } {
+export async function openLog({
+  level,
+  format,
+}: LogSettings): Promise<{ log: Logger; output: LogOutput }> {
   const isText = format === 'text' || (format === 'auto' && process.stderr.isTTY);
   const options = {
     level,
@@ -27,12 +29,13 @@ export function openLog({ level, format }: LogSettings): { log: Logger; output: 
     const fields = { event: 'log_lines_dropped', lines, reason };
     log.warn(fields, `dropped ${lines.toLocaleString('en')} lines of this log: ${visible(reason)}`);
   });
-  const toText = isText ? textFormat() : (line: string) => line;
+  const toText = isText ? await textFormat() : (line: string) => line;
   const log = pino(options, { write: (line) => output.write(toText(line)) });
   return { log, output };
 }
 
-function textFormat(): (line: string) => string {
+async function textFormat(): Promise<(line: string) => string> {
+  const { prettyFactory } = await import('pino-pretty');
   return prettyFactory({
     // hasColors honours NO_COLOR, but exists only on terminals.
     colorize: process.stderr.isTTY && process.stderr.hasColors(),

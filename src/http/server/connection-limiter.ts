@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net';
 
+export const defaultConnectionsMax = 4_096;
+
 /** Connections closed together at the limit: finding the idlest one sorts all of them anyway. */
 const closedAtOnceMax = 64;
 

@@ -10,7 +10,7 @@ import { internalError, problemAnswer, type Answer } from '../app/answer.ts';
 import { createApp, type AppOptions } from '../app/app.ts';
 import { toResponse } from '../app/exchange.ts';
 import { answerClientError } from './client-errors.ts';
-import { ConnectionLimiter } from './connection-limiter.ts';
+import { ConnectionLimiter, defaultConnectionsMax } from './connection-limiter.ts';
 import { DisconnectDetector } from './disconnect-detector.ts';
 import { createIngestHandler, isIngestRequest, toError } from './ingest-handler.ts';
 import { MemoryBudget } from './memory-budget.ts';
@@ -46,7 +46,6 @@ const defaultTimeouts: HttpTimeouts = {
   lingerMs: 2_000,
   readMs: 60_000,
 };
-export const defaultConnectionsMax = 4_096;
 const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
 /** What clients occupy in memory now. */

@@ -16,9 +16,13 @@ export function monthOf(date: CalendarDate): {
   return { from: dateOf(first), to: dateOf(first + (daysInMonth(first) - 1) * dayMs) };
 }
 
+/** The format is made by the first date: Node takes 10 ms and 1 MiB for its first one. */
 const written = (options: Intl.DateTimeFormatOptions) => {
-  const format = new Intl.DateTimeFormat('en-GB', { ...options, timeZone: 'UTC' });
-  return (date: CalendarDate) => format.format(timeOf(date));
+  let format: Intl.DateTimeFormat | undefined;
+  return (date: CalendarDate) => {
+    format ??= new Intl.DateTimeFormat('en-GB', { ...options, timeZone: 'UTC' });
+    return format.format(timeOf(date));
+  };
 };
 /** Dates in the form of the dashboard. */
 export const longDay = written({ day: 'numeric', month: 'short', year: 'numeric' });

@@ -5,7 +5,8 @@ import { EmbeddedPipeline } from '../../../src/engines/embedded/embedded-pipelin
 import { dayMs, embeddedDefaults } from '../../../src/engines/embedded/options.ts';
 import { openFilesMax, socketsWithin } from '../../../src/entry/serve/open-files.ts';
 import { connectionsWithin } from '../../../src/http/server/connection-limiter.ts';
-import { createHttpServer, defaultConnectionsMax } from '../../../src/http/server/server.ts';
+import { defaultConnectionsMax } from '../../../src/http/server/connection-limiter.ts';
+import { createHttpServer } from '../../../src/http/server/server.ts';
 
 /*
  * The server with segments so small that it creates and removes them all the time. It keeps no raw

@@ -55,7 +55,7 @@ describe('settings in the environment', () => {
 
 test('NO_COLOR keeps colours out of the log on a terminal', () => {
   const log = join(import.meta.dirname, '../../../src/entry/serve/server-log.ts');
-  const code = `import('${log}').then(({ openLog }) => openLog({ level: 'info', format: 'text' }).log.info('hello'))`;
+  const code = `import('${log}').then(({ openLog }) => openLog({ level: 'info', format: 'text' })).then(({ log }) => log.info('hello'))`;
   const written = (env: Record<string, string>) =>
     execFileSync('script', ['-qec', `"${process.execPath}" -e "${code}"`, '/dev/null'], {
       env: { PATH: process.env['PATH'], TERM: 'xterm', ...env },
