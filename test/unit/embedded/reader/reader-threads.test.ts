@@ -5,6 +5,7 @@ import { expect, it } from 'vitest';
 import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import { EmbeddedPipeline } from '../../../../src/engines/embedded/embedded-pipeline.ts';
 import { embeddedDefaults } from '../../../../src/engines/embedded/options.ts';
+import type { Unavailable } from '../../../../src/pipeline/ports.ts';
 import { newDataDirectory } from '../../../support/embedded-store.ts';
 
 const batchId = 'A'.repeat(22);
@@ -35,7 +36,7 @@ it('a stop while a reader thread starts waits for it, and answers no question af
   const { pipeline } = await openPipeline();
   const asked = pipeline.receipt(batchId);
   const closed = pipeline.close();
-  expect(await asked.catch(({ code }: { code: string }) => code)).toBeOneOf([
+  expect(await asked.catch((error: unknown) => (error as Unavailable).code)).toBeOneOf([
     undefined,
     'stopping',
   ]);
