@@ -21,6 +21,7 @@ import type {
   StackDescription,
 } from './template/stack-description.ts';
 import type { Template } from './template/template.ts';
+import { permissionsOf, type Permissions } from './emulators/permissions.ts';
 import { startWire, type Wire, type WireOptions } from './emulators/wire.ts';
 
 /** An environment takes about 30 MB; AWS would start one for each concurrent request. */
@@ -80,6 +81,8 @@ export interface LocalStack {
   stopPollers(): Promise<void>;
   /** Resolves if an emulator ends unexpectedly. */
   readonly failed: Promise<Error>;
+  /** What functions tried so far without a permission. */
+  readonly refusals: ReadonlySet<string>;
   /** Stops everything, the emulators last; waits up to this time for requests in flight. */
   stop(graceMs?: number): Promise<void>;
 }
@@ -105,6 +108,7 @@ interface Running {
   readonly emulators: StackEmulators;
   wire?: Wire;
   cloudFormation?: LocalCloudFormation;
+  permissions?: Permissions;
   functions: ReadonlyMap<FunctionRole, LambdaFunction>;
   pollers: readonly SqsPoller[];
   schedulers: readonly Scheduler[];
@@ -115,13 +119,23 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
   const { emulators } = running;
   const { host = '127.0.0.1', port = 0, fault, observeCall: observe } = options;
   const cloudFormation = () => running.cloudFormation;
-  const wire = (running.wire = await startWire({ ...emulators, cloudFormation, fault, observe }));
+  const permissions = () => running.permissions;
+  const refusals = new Set<string>();
+  const onRefused = (what: string) => {
+    if (refusals.has(what)) return;
+    refusals.add(what);
+    options.onTrouble?.(`AWS would refuse it, too: ${what}`);
+  };
+  const wire = (running.wire = await startWire({
+    ...{ ...emulators, cloudFormation, permissions, onRefused, fault, observe },
+  }));
   const reading = {
     endpoint: wire.url,
     ...(options.resourcePrefix !== undefined && { stackName: options.resourcePrefix }),
   };
   const description = adjusted(readTemplate(options.template, reading), options);
   await createResources(description, wire.url);
+  running.permissions = permissionsOf(description);
   const functions = (running.functions = createFunctions(options, description, wire.url));
   const functionOf = (role: FunctionRole) => {
     const found = functions.get(role);
@@ -166,6 +180,7 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
       await Promise.all(running.pollers.map((poller) => poller.stop()));
     },
     failed: emulators.failed,
+    refusals,
     stop: (graceMs = 2_000) => stopAll(running, graceMs),
   };
 }

@@ -11,8 +11,9 @@ export interface Resources extends Storage, Queues {
 }
 
 /**
- * Grants each function the calls that it makes, on the resources that it uses. TransactWriteItems needs
- * the permissions of the writes that it contains, here PutItem and UpdateItem.
+ * Grants each function the calls that it makes, on the resources that it uses; the local engine refuses
+ * all others. TransactWriteItems needs the permissions of the writes that it contains, here PutItem and
+ * UpdateItem.
  */
 export function permissionsOf(name: HandlerName, resources: Resources): PolicyStatement[] {
   return permissions[name](resources);
@@ -47,7 +48,13 @@ function processPermissions(resources: Resources) {
   return [
     // To store the bodies that messages carry.
     allow(rawBucket.arnForObjects('grouped/*'), 's3:PutObject'),
-    allow(ledgerTable.tableArn, 'dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:PutItem'),
+    allow(
+      ledgerTable.tableArn,
+      'dynamodb:BatchGetItem',
+      'dynamodb:GetItem',
+      'dynamodb:PutItem',
+      'dynamodb:UpdateItem',
+    ),
     allow(countersTable.tableArn, 'dynamodb:UpdateItem'),
     allow(
       queue.queueArn,
@@ -66,7 +73,8 @@ function queryPermissions(resources: Resources) {
     // To find when the latest batch was received.
     listRawBodies(rawBucket.bucketArn, 'grouped/*'),
     allow(countersTable.tableArn, 'dynamodb:Query'),
-    allow(ledgerTable.tableArn, 'dynamodb:Query'),
+    // For receipts: the records of single chunks, and the rows that batches of small bodies share.
+    allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:Query'),
     allow(queue.queueArn, 'sqs:GetQueueAttributes'),
     allow(deadLetterQueue.queueArn, 'sqs:GetQueueAttributes'),
     ...readTokens(tokensSecret),

@@ -87,6 +87,7 @@ const exact: Record<string, string[]> = {
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
     'dynamodb:UpdateItem on Counters',
+    'dynamodb:UpdateItem on Ledger',
     's3:PutObject on RawBucket/grouped/*',
     'sqs:ChangeMessageVisibility on Queue',
     'sqs:DeleteMessage on Queue',
@@ -95,6 +96,7 @@ const exact: Record<string, string[]> = {
     'sqs:SendMessage on DeadLetterQueue',
   ],
   Query: [
+    'dynamodb:GetItem on Ledger',
     'dynamodb:Query on Counters',
     'dynamodb:Query on Ledger',
     listBoth,

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { listen } from '../listen.ts';
 import { hopByHop } from '../gateway/api-event.ts';
 import type { LocalCloudFormation } from '../template/cloudformation.ts';
+import type { Permissions } from './permissions.ts';
 import { describeCall, type AwsCall } from './wire-call.ts';
 
 /** Above the limits of all emulators. */
@@ -36,6 +37,10 @@ export interface WireOptions {
   readonly fauxqsUrl: string;
   /** The emulated CloudFormation; undefined until the stack exists. */
   readonly cloudFormation?: (() => LocalCloudFormation | undefined) | undefined;
+  /** What the functions may do; undefined until the stack exists. */
+  readonly permissions?: (() => Permissions | undefined) | undefined;
+  /** Called with what a function may not do, but tried. */
+  readonly onRefused?: ((what: string) => void) | undefined;
   /** Called before each call is executed; may return a fault. */
   readonly fault?: ((call: AwsCall) => Fault | undefined) | undefined;
   /** Called with each response of a service, even if a fault then drops it. */
@@ -84,6 +89,14 @@ async function pass(
     return;
   }
   const call = describeCall(incoming, body);
+  const isHead = incoming.method === 'HEAD';
+  const permissions = options.permissions?.();
+  const refusal = permissions?.refusal(call);
+  if (refusal !== undefined) {
+    options.onRefused?.(refusal);
+    refuse(call, accessDenied(call, refusal), isHead, response);
+    return;
+  }
   const fault = options.fault?.(call);
   const carryOut = async () => {
     const base = call.service === 'dynamodb' ? options.dynamoDbUrl : options.fauxqsUrl;
@@ -97,7 +110,12 @@ async function pass(
       response.destroy();
       return;
     case 'refuse':
-      refuse(call, fault.status, fault.code, incoming.method === 'HEAD', response);
+      refuse(
+        call,
+        { ...fault, message: `${fault.code}, by a fault that was asked for` },
+        isHead,
+        response,
+      );
       return;
     case 'lose-reply':
       await carryOut();
@@ -112,7 +130,27 @@ async function pass(
     case undefined:
       break;
   }
-  answer(await carryOut(), incoming.method === 'HEAD', response);
+  const reply = await carryOut();
+  const isMissing =
+    call.service === 's3' && reply.status === 404 && /^(Get|Head)/.test(call.operation);
+  if (isMissing && permissions?.tellsMissing(call) === false) {
+    refuse(call, accessDenied(call, 'Access Denied'), isHead, response);
+  } else {
+    answer(reply, isHead, response);
+  }
+}
+
+/** An error as a service answers it. */
+interface ServiceError {
+  readonly status: number;
+  readonly code: string;
+  readonly message: string;
+}
+
+function accessDenied({ service }: AwsCall, message: string): ServiceError {
+  return service === 'dynamodb'
+    ? { status: 400, code: 'AccessDeniedException', message }
+    : { status: 403, code: 'AccessDenied', message };
 }
 
 /** Of the emulated services, only CloudFormation gets form-encoded requests. */
@@ -179,12 +217,10 @@ function answer(reply: ForwardedReply, isHead: boolean, response: ServerResponse
 
 function refuse(
   { service }: AwsCall,
-  status: number,
-  code: string,
+  { status, code, message }: ServiceError,
   isHead: boolean,
   response: ServerResponse,
 ): void {
-  const message = `${code}, by a fault that was asked for`;
   if (service === 's3') {
     const xml = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${code}</Code><Message>${message}</Message></Error>`;
     response.writeHead(status, { 'content-type': 'application/xml' });

@@ -1,3 +1,4 @@
+import { readPermissions } from './read-permissions.ts';
 import { readEventSources, readRoutes, readSchedules } from './read-triggers.ts';
 import type {
   FunctionDescription,
@@ -38,11 +39,11 @@ export type Items = (type: string) => readonly Item[];
 
 /** Resource types that the local engine emulates. */
 const emulated =
-  /^AWS::(DynamoDB::Table|S3::Bucket|SQS::Queue|Lambda::(Function|EventSourceMapping|EventInvokeConfig)|ApiGatewayV2::(Api|Integration|Route|Stage)|Events::Rule)$/;
+  /^AWS::(IAM::(Role|Policy)|DynamoDB::Table|S3::Bucket|SQS::Queue|Lambda::(Function|EventSourceMapping|EventInvokeConfig)|ApiGatewayV2::(Api|Integration|Route|Stage)|Events::Rule)$/;
 
-/** Resource types that the local engine ignores: permissions, logs, monitoring. */
+/** Resource types that the local engine ignores: what may call the functions, logs, monitoring. */
 const ignored =
-  /^AWS::(IAM::|Logs::|CloudWatch::|SNS::|KMS::|CDK::Metadata$|S3::BucketPolicy$|SQS::QueuePolicy$|Lambda::Permission$|SecretsManager::Secret$)/;
+  /^AWS::(Logs::|CloudWatch::|SNS::|KMS::|CDK::Metadata$|S3::BucketPolicy$|SQS::QueuePolicy$|Lambda::Permission$|SecretsManager::Secret$)/;
 
 /** Properties of emulated resources that the local engine does not emulate. */
 const unsupported = [
@@ -119,6 +120,7 @@ const arnForms: Readonly<Record<string, string>> = {
   'AWS::Lambda::Function': 'lambda function:',
   'AWS::SQS::Queue': 'sqs ',
   'AWS::Events::Rule': 'events rule/',
+  'AWS::IAM::Role': 'iam role/',
 };
 
 function physicalOf(id: string, type: string, { endpoint, stackName, region }: Names): Physical {
@@ -188,6 +190,7 @@ function readFunctions(
   calls: readonly (readonly [functionArn: string, role: FunctionRole])[],
 ): FunctionDescription[] {
   const functions = items('AWS::Lambda::Function');
+  const roleNames = new Map(items('AWS::IAM::Role').map(({ arn, ref }) => [arn, ref]));
   for (const [called, role] of calls) {
     if (functions.some(({ arn }) => arn === called)) continue;
     const what = `${called}, which is not a function of the template`;
@@ -213,6 +216,7 @@ function readFunctions(
       memoryMb: properties.number('MemorySize', 128),
       environment: properties.part('Environment').part('Variables').texts(),
       reservedConcurrency: properties.has(reserved) ? properties.number(reserved, 1) : undefined,
+      permissions: readPermissions(items, roleNames.get(properties.text('Role')) ?? ''),
     };
   });
 }

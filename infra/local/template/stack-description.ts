@@ -40,6 +40,16 @@ export interface QueueDescription {
 /** The role of a function, by which its bundle is named. */
 export type FunctionRole = 'ingest' | 'process' | 'query' | 'sweep';
 
+/** A statement of a function's policies that allows actions of the emulated services. */
+export interface Permission {
+  /** Such as `dynamodb:PutItem`; here and below, `*` and `?` are wildcards. */
+  readonly actions: readonly string[];
+  /** ARNs. */
+  readonly resources: readonly string[];
+  /** Of the keys that may be listed; undefined: all. */
+  readonly prefixes: readonly string[] | undefined;
+}
+
 export interface FunctionDescription {
   readonly role: FunctionRole;
   readonly name: string;
@@ -50,6 +60,7 @@ export interface FunctionDescription {
   readonly memoryMb: number;
   readonly environment: Readonly<Record<string, string>>;
   readonly reservedConcurrency: number | undefined;
+  readonly permissions: readonly Permission[];
 }
 
 export interface RouteDescription {

@@ -116,6 +116,17 @@ export class Properties {
     throw this.#wrong(name, 'a list');
   }
 
+  /** The texts of a property that is a text or a list of them. */
+  textOrList(name: string): string[] {
+    const value = this.#value(name);
+    if (!Array.isArray(value)) return [this.text(name)];
+    return value.map((each: unknown) => {
+      if (each instanceof TemplateError) throw each;
+      if (typeof each === 'string') return each;
+      throw this.#wrong(name, 'a text or a list of texts');
+    });
+  }
+
   /** A property that is an object; an empty one if it is missing. */
   part(name: string): Properties {
     return this.#part(name, this.#value(name) ?? {});

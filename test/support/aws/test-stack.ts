@@ -22,16 +22,24 @@ const synthesisMsMax = 500_000;
 
 /**
  * A local stack with tables of its own in the run's DynamoDB Local, if it has one. Node compiles the
- * code of its functions once, not for each of their environments.
+ * code of its functions once, not for each of their environments. Its stop fails if a function lacked a
+ * permission.
  */
 export async function startTestStack(options: LocalStackOptions): Promise<LocalStack> {
   const { NODE_COMPILE_CACHE = '' } = process.env;
-  return startLocalStack({
+  const stack = await startLocalStack({
     ...options,
     resourcePrefix: `test-${randomUUID().slice(0, 8)}`,
     emulators: await openEmulators(),
     variables: { NODE_COMPILE_CACHE, ...options.variables },
   });
+  return {
+    ...stack,
+    async stop(graceMs) {
+      await stack.stop(graceMs);
+      if (stack.refusals.size > 0) throw new Error([...stack.refusals].join('; '));
+    },
+  };
 }
 
 /**

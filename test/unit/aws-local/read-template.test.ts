@@ -96,8 +96,8 @@ describe('the local engine rejects unsupported parts by name', () => {
     ],
     [
       'an attribute of something that does not run here',
-      withVariable({ 'Fn::GetAtt': ['Role', 'Arn'] }),
-      'refers to Arn of Role (AWS::IAM::Role)',
+      withVariable({ 'Fn::GetAtt': ['Logs', 'Arn'] }),
+      'refers to Arn of Logs (AWS::Logs::LogGroup)',
     ],
     [
       'a kind of resource',

@@ -46,10 +46,12 @@ export function standInTemplate(changes: Resources = {}): Template {
     Type: 'AWS::Lambda::Function',
     Properties: {
       Handler: 'index.handler',
+      Role: { 'Fn::GetAtt': ['Role', 'Arn'] },
       ...{ Timeout, MemorySize: 256 },
       Environment: { Variables: variables },
     },
   });
+  const allow = (Action: string, ...Resource: unknown[]) => ({ Effect: 'Allow', Action, Resource });
   const integration = (id: string) => ({
     Type: 'AWS::ApiGatewayV2::Integration',
     Properties: {
@@ -89,6 +91,24 @@ export function standInTemplate(changes: Resources = {}): Template {
     },
     DeadLetters: { Type: 'AWS::SQS::Queue', Properties: { MessageRetentionPeriod: 1_209_600 } },
     Failures: { Type: 'AWS::SQS::Queue' },
+    Role: { Type: 'AWS::IAM::Role' },
+    Policy: {
+      Type: 'AWS::IAM::Policy',
+      Properties: {
+        Roles: [{ Ref: 'Role' }],
+        PolicyDocument: {
+          Statement: [
+            allow('dynamodb:*', { 'Fn::GetAtt': ['Table', 'Arn'] }),
+            allow('s3:PutObject', {
+              'Fn::Join': ['', [{ 'Fn::GetAtt': ['Bucket', 'Arn'] }, '/raw/*']],
+            }),
+            allow('sqs:*', ...['Queue', 'Failures'].map((id) => ({ 'Fn::GetAtt': [id, 'Arn'] }))),
+            // What does not run here is not read.
+            allow('logs:PutLogEvents', { 'Fn::GetAtt': ['Logs', 'Arn'] }),
+          ],
+        },
+      },
+    },
     Ingest: lambda({ QUEUE_URL: { Ref: 'Queue' }, RAW_BUCKET: { Ref: 'Bucket' } }),
     Process: lambda({ LEDGER_TABLE: { Ref: 'Table' }, PLACE: { Ref: 'AWS::Region' } }),
     Query: lambda({ LEDGER_TABLE: { Ref: 'Table' } }),
@@ -135,7 +155,7 @@ export function standInTemplate(changes: Resources = {}): Template {
         Targets: [{ Arn: { 'Fn::GetAtt': ['Sweep', 'Arn'] }, Id: 'Target0' }],
       },
     },
-    Role: { Type: 'AWS::IAM::Role' },
+    Logs: { Type: 'AWS::Logs::LogGroup' },
     ...changes,
   };
   return { Resources, Outputs: { QueueUrl: { Value: { Ref: 'Queue' } } } };
