@@ -1,6 +1,6 @@
 import { RemovalPolicy, Token } from 'aws-cdk-lib';
 import { HttpNoneAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2';
-import type { Construct } from 'constructs';
+import { Construct } from 'constructs';
 
 import {
   pipelineContradictions,
@@ -11,6 +11,7 @@ import {
 import type { Parse } from '../setting-parsers.ts';
 import { unknownName } from '../unknown-name.ts';
 import { usualName } from '../stack/physical-name.ts';
+import { kindProblems } from './check-kinds.ts';
 import { resourceProblems } from './check-resources.ts';
 import type { DevicePipelineProps } from './props.ts';
 
@@ -72,6 +73,7 @@ const propNames: readonly string[] = [...pipelineSettingNames, ...Object.keys(ot
  */
 export function settingsOf(construct: Construct, props: DevicePipelineProps): PipelineSettings {
   const problems = nameProblems(props);
+  if (problems.length === 0) problems.push(...kindProblems(props, shown));
   // JavaScript does not check the types; what follows relies on them.
   if (problems.length > 0) throw refusal(construct, problems);
   const settings: Record<string, unknown> = { pipelineName: usualName(construct) };
@@ -141,5 +143,7 @@ function accessProblems(props: DevicePipelineProps): string[] {
 }
 
 function shown(value: unknown): string {
-  return typeof value === 'string' ? `'${value}'` : JSON.stringify(value);
+  if (typeof value === 'string') return `'${value}'`;
+  // A construct refers to its scope and back.
+  return Construct.isConstruct(value) ? value.node.path : JSON.stringify(value);
 }

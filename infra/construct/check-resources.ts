@@ -23,6 +23,7 @@ export function resourceProblems(construct: Construct, props: DevicePipelineProp
       problems.push(`${name} has no effect without vpc; add vpc or remove ${name}.`);
     }
   }
+  problems.push(...subnetProblems(props));
   if (domain !== undefined) problems.push(...domainProblems(domain));
   const certificate = domain?.certificate;
   const placed: [string, Place | undefined][] = [
@@ -34,6 +35,21 @@ export function resourceProblems(construct: Construct, props: DevicePipelineProp
     ['domain.certificate', placeOf(certificate, certificate?.certificateArn)],
   ];
   return [...problems, ...placed.flatMap(([name, at]) => placeProblems(construct, name, at))];
+}
+
+/** Lambda gives a function no public address, so that it reaches nothing from a public subnet. */
+function subnetProblems({ vpc, vpcSubnets }: DevicePipelineProps): string[] {
+  if (vpc === undefined) return [];
+  const wanted = 'vpcSubnets must select private subnets with a way to the AWS services';
+  try {
+    return vpc.selectSubnets(vpcSubnets).hasPublic
+      ? [
+          `${wanted}, but ${vpcSubnets === undefined ? 'vpc has only public ones' : 'selects public ones'}.`,
+        ]
+      : [];
+  } catch (error) {
+    return [`${wanted}: ${(error as Error).message}`];
+  }
 }
 
 interface TableSchema {

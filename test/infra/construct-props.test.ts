@@ -10,7 +10,7 @@ import {
   type ITable,
   type TableProps,
 } from 'aws-cdk-lib/aws-dynamodb';
-import { Vpc, type IVpc } from 'aws-cdk-lib/aws-ec2';
+import { SubnetType, Vpc, type IVpc } from 'aws-cdk-lib/aws-ec2';
 import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
@@ -83,10 +83,43 @@ describe('a prop that is not allowed is named, with what to do', () => {
       { tokens: true, authorizer: new HttpIamAuthorizer() },
       'tokens and authorizer both read the header Authorization; remove one of the two.',
     ],
+    [{ alarmTopic: 'arn:x' }, "alarmTopic is 'arn:x', but must be a topic, such as new Topic("],
+    [{ rawBucket: 'raw' }, "rawBucket is 'raw', but must be a bucket, such as Bucket.fromBucketN"],
+    [{ countersTable: {} }, 'countersTable is {}, but must be a table, such as Table.fromTable'],
+    [{ ledgerTable: 'x' }, "ledgerTable is 'x', but must be a table, such as Table.fromTableName("],
+    [{ vpc: 'vpc-1' }, "vpc is 'vpc-1', but must be a VPC, such as Vpc.fromLookup("],
+    [{ vpcSubnets: 'a' }, "vpcSubnets is 'a', but must be a selection of subnets"],
+    [{ securityGroups: ['sg'] }, 'securityGroups is ["sg"], but must be a list of security groups'],
+    [{ authorizer: 'IAM' }, "authorizer is 'IAM', but must be an authorizer, such as new HttpIam"],
+    [{ ingestScopes: 'write' }, "ingestScopes is 'write', but must be a list of scopes"],
+    [{ queryScopes: [1] }, 'queryScopes is [1], but must be a list of scopes'],
+    [{ domain: 'e.example' }, "domain is 'e.example', but must be an object with domainName"],
+    [
+      { domain: { domainName: 'e.example', certificate: 'arn:x' } },
+      "domain.certificate is 'arn:x', but must be a certificate, such as Certificate.from",
+    ],
   ])('%j', (props, problem) => {
     expect(problemsOf(props)).toEqual(
       expect.arrayContaining([expect.stringContaining(problem) as string]),
     );
+  });
+
+  test('one resource in place of another', () => {
+    const stack = newStack();
+    expect(problemsOf({ rawBucket: new Topic(stack, 'Topic') }, stack)).toEqual([
+      expect.stringMatching(/^rawBucket is Shop\/Topic, but must be a bucket, such as /) as string,
+    ]);
+  });
+
+  test.each([
+    [{}, 'but vpc has only public ones.'],
+    [{ vpcSubnets: { subnetType: SubnetType.PUBLIC } }, 'but selects public ones.'],
+    [{ vpcSubnets: { subnetGroupName: 'none' } }, ": There are no subnet groups with name 'none'"],
+  ])('a VPC whose functions would reach nothing: %j', (props, problem) => {
+    const stack = newStack();
+    const subnetConfiguration = [{ name: 'open', subnetType: SubnetType.PUBLIC }];
+    const vpc = new Vpc(stack, 'Vpc', { natGateways: 0, subnetConfiguration });
+    expect(problemsOf({ ...props, vpc }, stack)).toEqual([expect.stringContaining(problem)]);
   });
 
   test('null in place of all props', () => {

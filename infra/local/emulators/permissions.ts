@@ -2,7 +2,7 @@ import type { Permission, StackDescription } from '../template/stack-description
 import type { AwsCall } from './wire-call.ts';
 
 /** What a call needs a permission for. */
-interface Need {
+export interface Need {
   readonly action: string;
   /** An ARN. */
   readonly resource: string;
@@ -56,7 +56,8 @@ export function permissionsOf(stack: StackDescription): Permissions {
   };
 }
 
-function needsOf(call: AwsCall, stack: StackDescription): Need[] {
+/** All that a call needs permissions for. */
+export function needsOf(call: AwsCall, stack: StackDescription): Need[] {
   switch (call.service) {
     case 's3':
       return s3Needs(call);

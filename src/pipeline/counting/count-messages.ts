@@ -129,7 +129,8 @@ async function keepBodies<Key, D extends Delivery<Key>>(
 ): Promise<ReadonlySet<QueueMessage>> {
   const kept = [...carried].filter(([message]) => open.has(message));
   if (kept.length === 0) return new Set();
-  const batches = new Map(kept.map(([, batch]) => [batch.batchId, batch]));
+  // A retry under a key may have the same items in other bytes, which are acknowledged, too.
+  const batches = new Map(kept.map(([, batch]) => [`${batch.batchId} ${batch.sha256}`, batch]));
   try {
     await ports.keepBodies([...batches.values()]);
     return new Set();

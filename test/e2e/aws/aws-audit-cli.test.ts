@@ -7,6 +7,7 @@ import { expect } from 'vitest';
 
 import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
 import { readCountersDirectly, scan } from '../../support/aws/aws-store.ts';
+import { callerOf, isCommand } from '../../support/aws/command-permissions.ts';
 import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { directory, run, start } from '../../support/processes/command-line.ts';
 import { exchange } from '../../support/server.ts';
@@ -21,18 +22,18 @@ it('the commands prove a stack and make it good, killed again and again', async 
     ...(await promptTemplate()),
     isThrottled: false,
     // What the commands ask for hangs from some call on, so that they are killed within it.
-    fault: ({ caller }) =>
-      caller === 'operator' && ++calls >= heldFrom ? { kind: 'hold', ms: 3_000 } : undefined,
+    fault: (call) =>
+      isCommand(call) && ++calls >= heldFrom ? { kind: 'hold', ms: 3_000 } : undefined,
   });
   try {
     const { endpoint, description } = stack;
     const { AWS_REGION = '' } = clientEnvironment(endpoint, description.region, 'operator');
-    const environment = {
+    const environment = (args: readonly string[]) => ({
       ...{ AWS_ENDPOINT_URL: endpoint, AWS_REGION },
-      ...{ AWS_ACCESS_KEY_ID: 'operator', AWS_SECRET_ACCESS_KEY: 'local' },
-    };
+      ...{ AWS_ACCESS_KEY_ID: callerOf(args), AWS_SECRET_ACCESS_KEY: 'local' },
+    });
     const command = (...args: string[]) =>
-      run([...args, '--stack', 'local', '--in-flight', '0'], undefined, environment);
+      run([...args, '--stack', 'local', '--in-flight', '0'], undefined, environment(args));
     const sent = await run([
       'feed',
       stack.url,
@@ -92,7 +93,7 @@ it('the commands prove a stack and make it good, killed again and again', async 
       const killed = start(
         [...rebuild, '--stack', 'local', '--in-flight', '0'],
         undefined,
-        environment,
+        environment(rebuild),
       );
       while (calls < kill) {
         if (killed.child.exitCode !== null) throw new Error((await killed.outcome).stderr);

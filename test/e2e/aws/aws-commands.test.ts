@@ -19,6 +19,7 @@ import { createClient } from '../../../src/client/index.ts';
 import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { readCountersDirectly } from '../../support/aws/aws-store.ts';
+import { callerOf } from '../../support/aws/command-permissions.ts';
 import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { directory, run, start } from '../../support/processes/command-line.ts';
 import { exchange, postBatch } from '../../support/server.ts';
@@ -47,15 +48,15 @@ afterAll(async () => {
   await stack.stop();
 });
 
-function environment(): Record<string, string> {
+function environment(args: readonly string[]): Record<string, string> {
   const { endpoint, description } = stack;
-  const variables = clientEnvironment(endpoint, description.region, 'operator');
+  const variables = clientEnvironment(endpoint, description.region, callerOf(args));
   return { ...variables, AWS_ENDPOINT_URL: endpoint };
 }
 
 /** Runs a command on the stack. */
 async function command(...args: string[]) {
-  return await run([...args, '--stack', 'local'], undefined, environment());
+  return await run([...args, '--stack', 'local'], undefined, environment(args));
 }
 
 async function lines<T>(...args: string[]): Promise<T[]> {
@@ -150,12 +151,13 @@ it('raw gives back each body byte for byte', async () => {
     }
   }
   const ends = ['--from', 'stack:local', '--to', join(directory, 'moved'), '--allow-other-days'];
-  const moved = await run(['replay', ...ends, '--json'], undefined, environment());
+  const moved = await run(['replay', ...ends, '--json'], undefined, environment(['replay']));
   expect(moved.code, moved.stderr).toBe(0);
   expect(JSON.parse(moved.stdout)).toMatchObject({ sent: { batches: 2 }, keys: 'not_known' });
   const rawKey = batches[1]?.raw_key ?? '';
   const batchId = rawKey.slice(-41, -5);
-  const got = start(['raw', 'get', batchId, '--stack', 'local'], undefined, environment());
+  const get = ['raw', 'get', batchId, '--stack', 'local'];
+  const got = start(get, undefined, environment(get));
   const parts: Buffer[] = [];
   got.child.stdout.on('data', (part: Buffer) => parts.push(part));
   expect(await got.outcome).toMatchObject({ code: 0, stderr: '' });
@@ -272,7 +274,8 @@ it('dlq shows dead letters, sends them again, and drops them', async () => {
 });
 
 it('says what is wrong with a stack that is not there', async () => {
-  const outcome = await run(['dlq', 'list', '--stack', 'other'], undefined, environment());
+  const list = ['dlq', 'list', '--stack', 'other'];
+  const outcome = await run(list, undefined, environment(list));
   expect(outcome.code).toBe(1);
   expect(outcome.stderr).toMatch(/^device-pipeline: There is no stack other /);
 });

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, expect } from 'vitest';
 
 import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
 import type { LocalStack } from '../../../infra/local/local-stack.ts';
+import { callerOf } from '../../support/aws/command-permissions.ts';
 import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { openWriter } from '../../support/embedded-store.ts';
 import { directory, run } from '../../support/processes/command-line.ts';
@@ -31,7 +32,7 @@ afterAll(() => stack.stop());
 
 function command(...args: string[]) {
   const { endpoint, description } = stack;
-  const variables = clientEnvironment(endpoint, description.region, 'operator');
+  const variables = clientEnvironment(endpoint, description.region, callerOf(args));
   return run(args, undefined, { ...variables, AWS_ENDPOINT_URL: endpoint });
 }
 

@@ -16,6 +16,8 @@ import {
   type Synthesized,
 } from '../../../infra/local/template/synthesized-template.ts';
 import { openEmulators } from './aws-store.ts';
+import { checkDocumented, isCommand } from './command-permissions.ts';
+import type { AwsCall } from '../../../infra/local/emulators/wire-call.ts';
 
 /** Shorter than the timeout of hooks. */
 const synthesisMsMax = 500_000;
@@ -23,12 +25,17 @@ const synthesisMsMax = 500_000;
 /**
  * A local stack with tables of its own in the run's DynamoDB Local, if it has one. Node compiles the
  * code of its functions once, not for each of their environments. Its stop fails if a function lacked a
- * permission.
+ * permission, or if a command needed one that docs/deploying.md does not name.
  */
 export async function startTestStack(options: LocalStackOptions): Promise<LocalStack> {
   const { NODE_COMPILE_CACHE = '' } = process.env;
+  const commandCalls: AwsCall[] = [];
   const stack = await startLocalStack({
     ...options,
+    observeCall(call, reply) {
+      if (isCommand(call)) commandCalls.push(call);
+      options.observeCall?.(call, reply);
+    },
     resourcePrefix: `test-${randomUUID().slice(0, 8)}`,
     emulators: await openEmulators(),
     variables: { NODE_COMPILE_CACHE, ...options.variables },
@@ -38,6 +45,7 @@ export async function startTestStack(options: LocalStackOptions): Promise<LocalS
     async stop(graceMs) {
       await stack.stop(graceMs);
       if (stack.refusals.size > 0) throw new Error([...stack.refusals].join('; '));
+      checkDocumented(commandCalls, stack.description);
     },
   };
 }

@@ -1,5 +1,10 @@
+import { hash } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
+
 import { describe, expect, it } from 'vitest';
 
+import { batchIdMaker } from '../../../src/domain/batch-id.ts';
+import { carriedMessage } from '../../../src/pipeline/chunks/carried-batch.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { rowsOfIncrements } from '../../../src/domain/counter.ts';
 import { dayRule } from '../../../src/domain/day.ts';
@@ -41,6 +46,7 @@ async function count(
   const applied: string[][] = [];
   const lookedUp: string[][] = [];
   const letters: DeadLetter[] = [];
+  const kept: Uint8Array[] = [];
   let { clock = 0 } = options;
   const left = await countMessages<string, Applied>(
     messages,
@@ -62,7 +68,10 @@ async function count(
         increments,
       }),
       idOf: ({ dedupKey: mark }) => mark,
-      keepBodies: () => Promise.resolve(),
+      keepBodies: (batches) => {
+        kept.push(...batches.map(({ body }) => body));
+        return Promise.resolve();
+      },
       known: (deliveries) => {
         lookedUp.push(deliveries.map(({ dedupKey: mark }) => mark));
         const { known = [] } = options;
@@ -92,7 +101,7 @@ async function count(
       repeats: options.repeats ?? { expectedUntil: 0 },
     },
   );
-  return { left: [...left].map(({ messageId }) => messageId), applied, letters, lookedUp };
+  return { left: [...left].map(({ messageId }) => messageId), applied, letters, lookedUp, kept };
 }
 
 describe('messages', () => {
@@ -122,6 +131,30 @@ describe('messages', () => {
     expect(letters).toMatchObject([
       { messageId: 'last', reason: 'not_counted: Error: come again' },
     ]);
+  });
+
+  it('of a batch in two encodings store the bytes of both, once', async () => {
+    const body = Buffer.from(`{"processed_devices":[${item('a')}]}`);
+    const batchId = batchIdMaker((count) => new Uint8Array(count))(0, 1);
+    const plain = {
+      batchId,
+      receivedAt: 0,
+      accepted: 1,
+      rejected: 0,
+      encoding: 'identity',
+    } as const;
+    const batches = [
+      { ...plain, body },
+      { ...plain, body: gzipSync(body), encoding: 'gzip' as const },
+    ].map((batch) => ({ ...batch, sha256: hash('sha256', batch.body) }));
+    const messages = [...batches, ...batches].map((batch, at) =>
+      message(String(at), carriedMessage(batch)),
+    );
+    const { kept, left } = await count(messages);
+    expect(left).toEqual([]);
+    expect(kept.map((bytes) => Buffer.from(bytes).toString('hex')).sort()).toEqual(
+      batches.map((batch) => Buffer.from(batch.body).toString('hex')).sort(),
+    );
   });
 
   it('that cannot be dead-lettered are delivered again', async () => {

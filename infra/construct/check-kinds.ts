@@ -1,0 +1,72 @@
+import type { DevicePipelineProps } from './props.ts';
+
+interface Kind {
+  readonly isOf: (given: unknown) => boolean;
+  /** What the prop must be. */
+  readonly wanted: string;
+}
+
+/** An object with these members. */
+function having(wanted: string, ...members: readonly string[]): Kind {
+  const isOf = (given: unknown) =>
+    typeof given === 'object' && given !== null && members.every((member) => member in given);
+  return { isOf, wanted };
+}
+
+function listOf({ isOf, wanted }: Kind): Kind {
+  return { isOf: (given) => Array.isArray(given) && given.every(isOf), wanted };
+}
+
+const text = (wanted: string): Kind => ({ isOf: (given) => typeof given === 'string', wanted });
+
+type KindOf = (name: string) => Kind;
+/** A resource of the CDK: its construct, and one of its attributes. */
+const resource =
+  (wanted: string, attribute: string): KindOf =>
+  () =>
+    having(wanted, 'node', 'env', attribute);
+const table: KindOf = (name) =>
+  having(`a table, such as Table.fromTableName(this, '${name}', NAME)`, 'node', 'env', 'tableArn');
+const scopes: KindOf = () => listOf(text("a list of scopes, such as ['events:write']"));
+
+/** Of the props that are no settings: JavaScript does not check their types. */
+const kinds = {
+  alarmTopic: resource('a topic, such as new Topic(this, NAME)', 'topicArn'),
+  authorizer: () => ({
+    isOf: (given) => typeof (given as { bind?: unknown } | undefined)?.bind === 'function',
+    wanted: 'an authorizer, such as new HttpIamAuthorizer()',
+  }),
+  bundlesDirectory: () => text('the path of a directory'),
+  countersTable: table,
+  domain: () => having('an object with domainName and certificate'),
+  ingestScopes: scopes,
+  ledgerTable: table,
+  queryScopes: scopes,
+  rawBucket: resource("a bucket, such as Bucket.fromBucketName(this, 'Raw', NAME)", 'bucketArn'),
+  securityGroups: () => listOf(having('a list of security groups', 'securityGroupId')),
+  vpc: resource("a VPC, such as Vpc.fromLookup(this, 'Vpc', { vpcId: ID })", 'vpcId'),
+  vpcSubnets: () => having('a selection of subnets, such as { subnetGroupName: NAME }'),
+} as const satisfies Partial<Record<keyof DevicePipelineProps, KindOf>>;
+
+const certificate = resource(
+  "a certificate, such as Certificate.fromCertificateArn(this, 'Certificate', ARN)",
+  'certificateArn',
+)('certificate');
+
+/** Returns a sentence for each prop, none of them null, that is not what its type says. */
+export function kindProblems(
+  props: DevicePipelineProps,
+  shown: (value: unknown) => string,
+): string[] {
+  const given = (Object.keys(kinds) as (keyof typeof kinds)[]).flatMap((name) => {
+    const value: unknown = props[name];
+    return value === undefined ? [] : [[name, value, kinds[name](name)] as const];
+  });
+  const problem = (name: string, value: unknown, { isOf, wanted }: Kind) =>
+    isOf(value) ? [] : [`${name} is ${shown(value)}, but must be ${wanted}.`];
+  const problems = given.flatMap(([name, value, kind]) => problem(name, value, kind));
+  const ofDomain: unknown = (props.domain as { certificate?: unknown } | undefined)?.certificate;
+  return ofDomain === undefined
+    ? problems
+    : [...problems, ...problem('domain.certificate', ofDomain, certificate)];
+}
