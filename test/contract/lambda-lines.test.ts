@@ -1,8 +1,11 @@
-import { SendMessageCommand } from '@aws-sdk/client-sqs';
+import { ReceiveMessageCommand, SendMessageCommand } from '@aws-sdk/client-sqs';
+import type { SQSRecord } from 'aws-lambda';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 
+import { sqsRecord } from '../../infra/local/functions/sqs-event.ts';
+import { processFunction } from '../../src/entry/lambda/process-function.ts';
 import { startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
-import { Lambdas } from '../support/aws/lambda.ts';
+import { lambdaContext, Lambdas } from '../support/aws/lambda.ts';
 import { needs } from '../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
@@ -120,6 +123,27 @@ describe('an invocation writes one line of metrics', () => {
       { level: 'WARN', message: 'messages dead-lettered', letters: 1, reasons: ['invalid_json'] },
     ]);
     expect(JSON.stringify(log)).not.toContain('secret');
+  });
+
+  it('of messages that could not be counted in time: how many, and the age of the oldest', async () => {
+    const lambdas = await Lambdas.create(aws, powertools);
+    const seen = output();
+    await post(lambdas, batch(item));
+    seen.take();
+    const { queueUrl: QueueUrl } = lambdas.store;
+    const { Messages: [message] = [] } = await aws.sqs.send(
+      new ReceiveMessageCommand({ QueueUrl, MessageSystemAttributeNames: ['All'] }),
+    );
+    if (message === undefined) expect.fail('there is no message');
+    const record = sqsRecord(message, 'arn:aws:sqs:local', 'local') as unknown as SQSRecord;
+    record.attributes.SentTimestamp = String(Date.now() - 1_000_000);
+    const atItsEnd = { ...lambdaContext('process'), getRemainingTimeInMillis: () => 0 };
+    const answer = await processFunction(lambdas.environment)({ Records: [record] }, atItsEnd);
+    expect(answer.batchItemFailures).toHaveLength(1);
+    const { metrics, log } = seen.take();
+    expect(told(metrics)).toMatchObject([{ MessagesLeft: 1 }]);
+    expect(metrics[0]?.['UncountedSeconds']).toBeGreaterThanOrEqual(1_000);
+    expect(log).toMatchObject([{ level: 'ERROR', message: 'messages were not counted' }]);
   });
 
   it('of a sweep, beside the line of log that says the same', async () => {

@@ -81,12 +81,12 @@ describe('an alarm is raised', () => {
     });
   });
 
-  test('when the oldest message has waited 15 minutes, according to SQS or the sweeper', () => {
+  test('when the oldest message has waited 15 minutes, according to SQS, the processor or the sweeper', () => {
     const properties = stack.properties(alarm, 'OldestMessageWaits');
     expect(properties).toMatchObject({ Threshold: 900, EvaluationPeriods: 2 });
     const [expression, ...metrics] = properties['Metrics'] as Json[];
     expect(expression).toMatchObject({
-      Expression: 'MAX([FILL(queued, 0), FILL(uncounted, 0)])',
+      Expression: 'MAX([FILL(queued, 0), FILL(failed, 0), FILL(uncounted, 0)])',
     });
     const stat = (metric: object) => ({
       MetricStat: { Metric: metric, Period: 300, Stat: 'Maximum' },
@@ -99,6 +99,7 @@ describe('an alarm is raised', () => {
           ...dimension('QueueName', queueName('Queue')),
         }),
       },
+      { Id: 'failed', ...stat({ MetricName: 'UncountedSeconds', ...ofFunction('process') }) },
       { Id: 'uncounted', ...stat({ MetricName: 'UncountedSeconds', ...ofFunction('sweep') }) },
     ]);
   });

@@ -62,9 +62,11 @@ export function addStackMetrics(
 ): StackMetrics {
   return {
     orphans: ownMetric(settings, 'sweep', 'OrphansFound', sum),
-    // The age metric of SQS omits messages that were received three times; the sweeper reports them.
-    waiting: computed('MAX([FILL(queued, 0), FILL(uncounted, 0)])', 'seconds', {
+    // The age metric of SQS omits messages that were received three times. The processor reports those
+    // that it could not count, and the sweeper batches with objects of their own.
+    waiting: computed('MAX([FILL(queued, 0), FILL(failed, 0), FILL(uncounted, 0)])', 'seconds', {
       queued: queues.queue.metricApproximateAgeOfOldestMessage(largest),
+      failed: ownMetric(settings, 'process', 'UncountedSeconds', largest),
       uncounted: ownMetric(settings, 'sweep', 'UncountedSeconds', largest),
     }),
     sweeps: ownMetric(settings, 'sweep', 'SweepsDone', sum),

@@ -66,6 +66,8 @@ export function processFunction(env: Record<string, string | undefined>): Proces
     });
     telemetry.count('MessagesLeft', left.size);
     if (left.size > 0) {
+      const oldest = Math.min(...[...left].map(({ sentAt }) => sentAt));
+      telemetry.count('UncountedSeconds', Math.round((Date.now() - oldest) / 1000));
       telemetry.log('ERROR', 'messages were not counted', {
         messages: left.size,
         ...batchIdsOf([...left].map(({ body }) => body)),

@@ -53,7 +53,9 @@ function seriesOf({ MetricName, Dimensions = [] }: MetricOf, minutes: readonly M
     case 'SweepBehindSeconds':
       return minutes.map(({ sweepBehindSeconds }) => orNone(sweepBehindSeconds));
     case 'UncountedSeconds':
-      return minutes.map(({ uncountedSeconds }) => orNone(uncountedSeconds));
+      return minutes.map(({ failedSeconds, uncountedSeconds }) =>
+        orNone(isOf('process') ? failedSeconds : uncountedSeconds),
+      );
     case 'BatchesForgotten':
       return minutes.map(({ forgotten }) => orNone(forgotten));
     case 'RequestsThrottled':
@@ -92,8 +94,8 @@ const expressions: Record<string, (of: (id: string, at: number) => number, at: n
   {
     'MAX([FILL(behind, 0) / 3600, FILL(forgotten, 0)])': (of, at) =>
       Math.max(of('behind', at) / 3600, of('forgotten', at)),
-    'MAX([FILL(queued, 0), FILL(uncounted, 0)])': (of, at) =>
-      Math.max(of('queued', at), of('uncounted', at)),
+    'MAX([FILL(queued, 0), FILL(failed, 0), FILL(uncounted, 0)])': (of, at) =>
+      Math.max(of('queued', at), of('failed', at), of('uncounted', at)),
     'SUM([FILL(ingest, 0), FILL(query, 0)])': (of, at) => of('ingest', at) + of('query', at),
     'SUM([FILL(ingest, 0), FILL(process, 0), FILL(query, 0), FILL(sweep, 0)])': (of, at) =>
       of('ingest', at) + of('process', at) + of('query', at) + of('sweep', at),
@@ -165,6 +167,14 @@ describe('of the alarms', { timeout: 3_600_000 }, () => {
       'counting is down for half an hour',
       { ...steady, outages: (minute) => (minute < 30 ? ['counting'] : []) },
       ['OldestMessageWaits'],
+    ],
+    [
+      'few come, in messages, and DynamoDB refuses to count them',
+      {
+        ...{ ...steady, perSecond: 2, minutes: 45, areCarried: true },
+        outages: (minute) => (minute >= 5 && minute < 40 ? ['denied'] : []),
+      },
+      ['OldestMessageWaits', 'SweepFailuresPresent', 'SweepMissing'],
     ],
     [
       'requests are cut off',

@@ -123,6 +123,8 @@ export interface Minute {
   /** and those that failed. */
   readonly sweepsFailed: number;
   readonly sweepBehindSeconds: number;
+  /** The age of the oldest message that the processor could not count in this minute. */
+  readonly failedSeconds: number;
   /** The age of the oldest waiting batch at the last sweep of the minute. */
   readonly uncountedSeconds: number;
   readonly forgotten: number;
@@ -245,6 +247,7 @@ export class TimedPipeline {
       sweeps: this.#sums.sweeps,
       sweepsFailed: this.#sums.sweepsFailed,
       sweepBehindSeconds: this.#sums.behindMs / 1_000,
+      failedSeconds: this.#sums.failedMs / 1_000,
       uncountedSeconds: this.#sums.waitingMs / 1_000,
       forgotten: this.#sums.forgotten,
     });
@@ -340,6 +343,8 @@ export class TimedPipeline {
         receiptHandle: messageId,
         receives,
       }));
+      for (const { sentAt } of left)
+        this.#sums.failedMs = Math.max(this.#sums.failedMs, clock.now - sentAt);
       await deliverSooner(client, queueUrl, again);
       for (const [delivered, message] of messages) if (!left.has(delivered)) queue.delete(message);
       this.#done += messages.size - left.size;
@@ -425,6 +430,7 @@ function nothing() {
     sweeps: 0,
     sweepsFailed: 0,
     behindMs: 0,
+    failedMs: 0,
     waitingMs: 0,
     forgotten: 0,
   };

@@ -21,6 +21,8 @@ export interface QueueOptions {
   readonly receivesMax: number;
 }
 
+/** A message that was received so often goes to the end of the queue, and the metric omits it. */
+const seenReceivesMax = 3;
 /** SQS delivers messages roughly in order. */
 const disorder = 50;
 
@@ -47,9 +49,14 @@ export class TimedQueue {
     return this.#visible.length - this.#first;
   }
 
-  /** When the oldest waiting message was sent; undefined if none waits. */
+  /** When the oldest message was sent that SQS's metric of its age sees; undefined if there is none. */
   get oldestSentAt(): number | undefined {
-    return this.#visible[this.#first]?.sentAt;
+    let oldest: number | undefined;
+    for (let at = this.#first; at < this.#visible.length; at++) {
+      const { sentAt, receives } = this.#visible[at] as TimedMessage;
+      if (receives < seenReceivesMax && sentAt < (oldest ?? Infinity)) oldest = sentAt;
+    }
+    return oldest;
   }
 
   send(batch: number): void {

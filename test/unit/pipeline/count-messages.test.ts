@@ -135,10 +135,11 @@ describe('messages', () => {
 
   it('of a batch in two encodings store the bytes of both, once', async () => {
     const body = Buffer.from(`{"processed_devices":[${item('a')}]}`);
-    const batchId = batchIdMaker(randomBytes)(0, 1);
+    const receivedAt = Date.UTC(2026, 10, 30);
+    const batchId = batchIdMaker(randomBytes)(receivedAt, 1);
     const plain = {
       batchId,
-      receivedAt: 0,
+      receivedAt,
       accepted: 1,
       rejected: 0,
       encoding: 'identity',
