@@ -79,7 +79,7 @@ describe('docs/deploying.md', () => {
     const whenOf = Object.fromEntries(items('## Watching it'));
     const [server, throttled] = [alarm('ServerErrors'), alarm('RequestsThrottledOften')];
     expect(whenOf).toMatchObject({
-      OldestMessageWaits: `what came ${alarm('OldestMessageWaits').atLeast / 60} minutes ago or longer waits to be counted, as SQS or the sweeper sees it`,
+      OldestMessageWaits: `what came ${alarm('OldestMessageWaits').atLeast / 60} minutes ago or longer waits to be counted, as SQS, the processor or the sweeper sees it`,
       ServerErrors: `${server.atLeast} answers were 5xx within ${server.minutes} minutes`,
       RequestsThrottledOften: `${throttled.atLeast} answers were 429 within ${throttled.minutes} minutes`,
     });

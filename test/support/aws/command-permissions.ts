@@ -7,7 +7,7 @@ import type { StackDescription } from '../../../infra/local/template/stack-descr
 const prefix = 'command';
 const groups = ['archive', 'dlq', 'raw', 'token'];
 
-/** The caller as which a command calls the emulators, so that its calls can be told from others. */
+/** The caller as which a command calls the emulators, so that its calls are known from others. */
 export function callerOf([first = '', second = '']: readonly string[]): string {
   return prefix + first + (groups.includes(first) ? second : '');
 }
