@@ -9,8 +9,8 @@ import { machine } from './growth/machine.ts';
 import { untilCounted, whileServing } from './growth/serve.ts';
 
 /**
- * Where the time of the hot path goes: `serve` under V8's sampling profiler, all its threads, while
- * it is under load. A share is of the time in which the thread does not wait.
+ * Where the time of the hot path goes: the CPU time of its threads, and then `serve` under V8's sampling
+ * profiler while it is under load. A share is of the time in which the thread does not wait.
  * Usage: npm run bench:profile -- --sizes 1,1000 --seconds 5
  */
 const { values } = parseArgs({
@@ -31,7 +31,32 @@ const space = { firstDay: '2023-06-30', days: 1, countersPerDay: Number(values.c
 process.stdout.write(
   `${machine()}, ${values.connections} connections, ${values.counters} counters, ${values.seconds} s\n`,
 );
-for (const itemsPerRequest of values.sizes.split(',').map(Number)) await profile(itemsPerRequest);
+for (const itemsPerRequest of values.sizes.split(',').map(Number)) {
+  await timeThreads(itemsPerRequest);
+  await profile(itemsPerRequest);
+}
+
+function send(url: string, itemsPerRequest: number) {
+  const [connections, seconds] = [Number(values.connections), Number(values.seconds)];
+  return sendDrawn({ url, space, itemsPerRequest, connections, seconds });
+}
+
+/** Without the profiler, which takes time itself. */
+async function timeThreads(itemsPerRequest: number): Promise<void> {
+  await withDataDirectory(async (root) => {
+    await whileServing({ dataDir: join(root, 'data') }, async (served) => {
+      const before = served.threadTimes();
+      const { requests } = await send(served.url, itemsPerRequest);
+      const after = served.threadTimes();
+      const of = (thread: keyof typeof after) =>
+        `${thread} ${((after[thread] - before[thread]) / requests).toFixed(1)} µs`;
+      const threads = [of('main'), of('writer'), of('others')].join(', ');
+      process.stdout.write(
+        `\n## ${itemsPerRequest} a request\n\nCPU time of a request: ${threads}\n`,
+      );
+    });
+  });
+}
 
 async function profile(itemsPerRequest: number): Promise<void> {
   await withDataDirectory(async (root) => {
@@ -44,15 +69,13 @@ async function profile(itemsPerRequest: number): Promise<void> {
       `--cpu-prof-interval=${values['interval-us']}`,
     ];
     const load = await whileServing({ dataDir, nodeOptions }, async ({ url }) => {
-      const connections = Number(values.connections);
-      const seconds = Number(values.seconds);
-      const sent = await sendDrawn({ url, space, itemsPerRequest, connections, seconds });
+      const sent = await send(url, itemsPerRequest);
       await untilCounted(url);
       return sent;
     });
     checkSum(dataDir, load.items);
     const rate = Math.round(load.requests / load.seconds).toLocaleString('en');
-    process.stdout.write(`\n### ${itemsPerRequest} a request: ${rate} requests/s, profiled\n`);
+    process.stdout.write(`\nProfiled, with ${rate} requests/s:\n`);
     for (const { thread, busy, categories, functions } of readThreadProfiles(
       profiles,
       load.fromUs,

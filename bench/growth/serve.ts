@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -19,8 +19,17 @@ export interface Served {
   /** The most that was resident so far, and what is now. */
   peakMiB(): number;
   residentMiB(): number;
+  /** The CPU time of its threads so far, in microseconds. */
+  threadTimes(): ThreadTimes;
   /** Ends it by SIGTERM. @throws unless it ends well. */
   stop(): Promise<void>;
+}
+
+export interface ThreadTimes {
+  readonly main: number;
+  readonly writer: number;
+  /** V8's, libuv's and those that answer queries. */
+  readonly others: number;
 }
 
 export interface ServeSettings {
@@ -44,6 +53,7 @@ export async function startServe({ dataDir, nodeOptions = [] }: ServeSettings): 
     listeningMs,
     peakMiB: () => memoryMiB(pid, 'VmHWM'),
     residentMiB: () => memoryMiB(pid, 'VmRSS'),
+    threadTimes: () => threadTimes(pid),
     async stop() {
       if (child.exitCode === null) {
         child.kill('SIGTERM');
@@ -113,4 +123,20 @@ async function until(isSo: () => Promise<boolean>): Promise<void> {
 function memoryMiB(pid: number, what: 'VmHWM' | 'VmRSS'): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return Math.round(Number(new RegExp(`${what}:\\s+(\\d+)`).exec(status)?.[1]) / 1024);
+}
+
+function threadTimes(pid: number): ThreadTimes {
+  const times = { main: 0, writer: 0, others: 0 };
+  const tasks = `/proc/${pid}/task`;
+  let hasWriter = false;
+  for (const id of readdirSync(tasks).sort((a, b) => Number(a) - Number(b))) {
+    const [nanoseconds = ''] = readFileSync(`${tasks}/${id}/schedstat`, 'utf8').split(' ');
+    // The writer is the first worker that is started.
+    const isWorker = readFileSync(`${tasks}/${id}/comm`, 'utf8').startsWith('WorkerThread');
+    const isWriter = isWorker && !hasWriter;
+    hasWriter ||= isWorker;
+    const other = isWriter ? 'writer' : 'others';
+    times[id === String(pid) ? 'main' : other] += Number(nanoseconds) / 1_000;
+  }
+  return times;
 }
