@@ -27,9 +27,14 @@ import {
   type Operation,
   type OperationKind,
 } from '../../../model/log/simulated-disk.ts';
+import { rounds } from '../../../support/run/tier.ts';
 
 const directory = '/log';
 const segmentBytes = 1024;
+/** The seeds of what is left by a power cut. */
+const powerCuts = upTo(
+  rounds({ what: 'power cuts of the log at each of its operations', quick: 10, nightly: 200 }),
+);
 /** A body with which a record fills 200 bytes: five to a segment. */
 const bodyBytes = 200 - 64;
 
@@ -331,7 +336,7 @@ describe('opening again', () => {
     // The process was killed, the kernel was not.
     const found = disk.crash();
     expect(open(found).durableEnd).toBe(log.durableEnd + 200);
-    for (const seed of upTo(30)) expect(serials(found.powerCut(seed))).toEqual([0, 1, 2]);
+    for (const seed of powerCuts) expect(serials(found.powerCut(seed))).toEqual([0, 1, 2]);
   });
 
   it('is not misled by a body that holds a copy of a frame', () => {
@@ -390,7 +395,7 @@ describe('allocating ahead', () => {
     }
     const closed = sizes(disk).slice(0, -1);
     expect(closed).toEqual(closed.map(() => 964));
-    for (const seed of upTo(20)) {
+    for (const seed of powerCuts) {
       const found = disk.powerCut(seed);
       expect(open(found, { allocateBytes }).tornBytes).toBe(0);
       expect(serials(found)).toEqual(upTo(40));
@@ -471,7 +476,7 @@ describe('a rotation that is cut short', () => {
       expect(() => append(log, 1, 4)).toThrow(PowerCut);
       return disk;
     };
-    const outcomes = [begin().crash(), ...upTo(40).map((seed) => begin().powerCut(seed))];
+    const outcomes = [begin().crash(), ...powerCuts.map((seed) => begin().powerCut(seed))];
     for (const found of outcomes) {
       const log = open(found);
       const kept = serials(found).length;
@@ -503,7 +508,7 @@ describe('a rotation that is cut short', () => {
     const again = open(found);
     const kept = serials(found).length;
     append(again, 6, kept);
-    for (const seed of upTo(40)) expect(serials(found.powerCut(seed))).toEqual(upTo(kept + 6));
+    for (const seed of powerCuts) expect(serials(found.powerCut(seed))).toEqual(upTo(kept + 6));
   });
 });
 
@@ -540,11 +545,11 @@ describe('when the disk fails', () => {
     const found = disk.crash();
     expect(serials(found)).toEqual([0, 1, 2]);
     expect(open(found).durableEnd).toBe(log.durableEnd + 200);
-    for (const seed of upTo(30)) expect(serials(found.powerCut(seed))).toEqual([0, 1, 2]);
+    for (const seed of powerCuts) expect(serials(found.powerCut(seed))).toEqual([0, 1, 2]);
   });
 
   it('writes nothing anew from a copy whose sync failed', () => {
-    for (const seed of upTo(40)) {
+    for (const seed of powerCuts) {
       const disk = newDisk();
       append(open(disk), 3);
       const second = disk.crash();
@@ -572,7 +577,7 @@ describe('when the disk fails', () => {
     // Now the file is cut in memory alone, and no byte of it shows that.
     const found = disk.crash();
     expect(open(found).tornBytes).toBe(0);
-    for (const seed of upTo(30)) expect(open(found.powerCut(seed)).tornBytes).toBe(0);
+    for (const seed of powerCuts) expect(open(found.powerCut(seed)).tornBytes).toBe(0);
   });
 
   it('takes nothing more once the disk is full, and goes on after a start with room', () => {
@@ -647,7 +652,7 @@ describe('retention', () => {
     const start = disk.operations;
     log.removeSegments(ends.at(-1) ?? 0);
     const operations = disk.operations - start;
-    for (const seed of upTo(20)) expect(serials(disk.powerCut(seed))).toEqual([8]);
+    for (const seed of powerCuts) expect(serials(disk.powerCut(seed))).toEqual([8]);
 
     for (const index of upTo(operations)) {
       const cut = newDisk();
@@ -656,7 +661,7 @@ describe('retention', () => {
         return operation.index === start + index ? 'powerCutBefore' : undefined;
       });
       expect(() => other.removeSegments(ends.at(-1) ?? 0)).toThrow(PowerCut);
-      for (const seed of upTo(20)) {
+      for (const seed of powerCuts) {
         const found = cut.powerCut(seed);
         open(found, { countedThrough: ends.at(-1) ?? 0 });
         expect([0, 4, 8].map((first) => upTo(9, first))).toContainEqual(serials(found));
@@ -678,7 +683,7 @@ describe('a removal that could not be made durable', () => {
     const found = disk.crash();
     const again = open(found, { countedThrough: counted, removedThrough: third });
     again.removeSegments(third);
-    const outcomes = upTo(40).map((seed) => found.powerCut(seed));
+    const outcomes = powerCuts.map((seed) => found.powerCut(seed));
     // The removal that failed may be lost, the other one not.
     expect(outcomes.some((each) => bases(each).length === 4)).toBe(true);
     for (const each of outcomes) {
@@ -728,7 +733,7 @@ describe('a first segment that is made again', () => {
         operation.index === start + index ? 'powerCutBefore' : undefined,
       );
       expect(() => open(cut)).toThrow(PowerCut);
-      for (const seed of upTo(20)) expect(open(cut.powerCut(seed)).logId).toEqual(id);
+      for (const seed of powerCuts) expect(open(cut.powerCut(seed)).logId).toEqual(id);
     }
   });
 });
