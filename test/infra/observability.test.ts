@@ -83,7 +83,11 @@ describe('an alarm is raised', () => {
 
   test('when the oldest message has waited 15 minutes, according to SQS, the processor or the sweeper', () => {
     const properties = stack.properties(alarm, 'OldestMessageWaits');
-    expect(properties).toMatchObject({ Threshold: 900, EvaluationPeriods: 2 });
+    expect(properties).toMatchObject({
+      Threshold: 900,
+      DatapointsToAlarm: 2,
+      EvaluationPeriods: 4,
+    });
     const [expression, ...metrics] = properties['Metrics'] as Json[];
     expect(expression).toMatchObject({
       Expression: 'MAX([FILL(queued, 0), FILL(failed, 0), FILL(uncounted, 0)])',
@@ -149,20 +153,20 @@ describe('an alarm is raised', () => {
     );
   });
 
-  test('when a request has an unexpected error, in either function that answers', () => {
+  test('when a request has an unexpected error, or a run of the processor', () => {
     const properties = stack.properties(alarm, 'DefectsMet');
     expect(properties).toMatchObject({ Threshold: 1, EvaluationPeriods: 1 });
     const [expression, ...metrics] = properties['Metrics'] as Json[];
-    expect(expression).toMatchObject({ Expression: 'SUM([FILL(ingest, 0), FILL(query, 0)])' });
+    expect(expression).toMatchObject({
+      Expression: 'SUM([FILL(ingest, 0), FILL(process, 0), FILL(query, 0)])',
+    });
+    const process = { Namespace: 'AWS/Lambda', MetricName: 'Errors' };
+    const own = (name: string) => ({ MetricName: 'Problem_internal', ...ofFunction(name) });
+    const stat = { Period: 300, Stat: 'Sum' };
     expect(metrics).toMatchObject(
-      ['ingest', 'query'].map((name) => ({
-        Id: name,
-        MetricStat: {
-          Metric: { MetricName: 'Problem_internal', ...ofFunction(name) },
-          Period: 300,
-          Stat: 'Sum',
-        },
-      })),
+      Object.entries({ ingest: own('ingest'), process, query: own('query') }).map(
+        ([Id, Metric]) => ({ Id, MetricStat: { Metric, ...stat } }),
+      ),
     );
   });
 

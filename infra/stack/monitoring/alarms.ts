@@ -36,8 +36,10 @@ interface AlarmSpec {
   atLeast: number;
   /** The alarm is raised below `atLeast`, and if there is no data. */
   isLeast?: boolean;
-  /** For how many consecutive periods of the metric; default 1. */
+  /** In how many periods of the metric; default 1. */
   periods?: number;
+  /** Among how many consecutive ones; default: all of them. */
+  outOf?: number;
 }
 
 const fiveMinutes = Duration.minutes(5);
@@ -58,7 +60,7 @@ export interface StackMetrics {
 export function addStackMetrics(
   scope: Construct,
   settings: PipelineSettings,
-  { api, queues }: Observed,
+  { api, functions, queues }: Observed,
 ): StackMetrics {
   return {
     orphans: ownMetric(settings, 'sweep', 'OrphansFound', sum),
@@ -78,8 +80,10 @@ export function addStackMetrics(
         forgotten: ownMetric(settings, 'sweep', 'BatchesForgotten', sum),
       },
     ),
-    defects: computed('SUM([FILL(ingest, 0), FILL(query, 0)])', 'defects', {
+    // A run of the processor that ends with an error, or is ended, reports nothing itself.
+    defects: computed('SUM([FILL(ingest, 0), FILL(process, 0), FILL(query, 0)])', 'defects', {
       ingest: ownMetric(settings, 'ingest', 'Problem_internal', sum),
+      process: functions.process.lambda.metricErrors(sum),
       query: ownMetric(settings, 'query', 'Problem_internal', sum),
     }),
     // API Gateway has no metric for this.
@@ -116,7 +120,15 @@ export function addAlarms(
     ...['kms:Decrypt', 'kms:GenerateDataKey'],
   );
   const alarms = alarmSpecs(observed, stackMetrics).map((spec) => {
-    const { id, description, metric, atLeast, isLeast = false, periods = 1 } = spec;
+    const {
+      id,
+      description,
+      metric,
+      atLeast,
+      isLeast = false,
+      periods = 1,
+      outOf = periods,
+    } = spec;
     const alarm = new Alarm(scope, id, {
       alarmDescription: `${pipelineName}: ${description}`,
       metric,
@@ -124,7 +136,8 @@ export function addAlarms(
       comparisonOperator: isLeast
         ? ComparisonOperator.LESS_THAN_THRESHOLD
         : ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-      evaluationPeriods: periods,
+      evaluationPeriods: outOf,
+      ...(outOf > periods && { datapointsToAlarm: periods }),
       // AWS services report no data while they are idle.
       treatMissingData: isLeast ? TreatMissingData.BREACHING : TreatMissingData.NOT_BREACHING,
     });
@@ -152,7 +165,9 @@ function alarmSpecs(observed: Observed, stackMetrics: StackMetrics): AlarmSpec[]
       description: 'batches wait to be counted for 15 minutes or longer.',
       metric: stackMetrics.waiting,
       atLeast: 900,
+      // A message that fails again and again is delivered, and so reported, every 8 to 12 minutes.
       periods: 2,
+      outOf: 4,
     },
     {
       id: 'ServerErrors',

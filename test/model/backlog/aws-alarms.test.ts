@@ -31,6 +31,7 @@ interface AlarmProperties extends MetricOf {
   readonly Statistic?: 'Sum' | 'Maximum';
   readonly Threshold: number;
   readonly EvaluationPeriods: number;
+  readonly DatapointsToAlarm?: number;
   readonly ComparisonOperator: string;
   readonly TreatMissingData: 'breaching' | 'notBreaching';
 }
@@ -62,6 +63,8 @@ function seriesOf({ MetricName, Dimensions = [] }: MetricOf, minutes: readonly M
       return minutes.map(({ offered }) =>
         orNone(Math.max(0, offered - defaultSettings.throttleRate)),
       );
+    case 'Errors':
+      return minutes.map(({ crashed }) => orNone(crashed));
     // Not simulated: the simulation starts behind the API.
     case '5xx':
     case 'Problem_internal':
@@ -96,7 +99,8 @@ const expressions: Record<string, (of: (id: string, at: number) => number, at: n
       Math.max(of('behind', at) / 3600, of('forgotten', at)),
     'MAX([FILL(queued, 0), FILL(failed, 0), FILL(uncounted, 0)])': (of, at) =>
       Math.max(of('queued', at), of('failed', at), of('uncounted', at)),
-    'SUM([FILL(ingest, 0), FILL(query, 0)])': (of, at) => of('ingest', at) + of('query', at),
+    'SUM([FILL(ingest, 0), FILL(process, 0), FILL(query, 0)])': (of, at) =>
+      of('ingest', at) + of('process', at) + of('query', at),
     'SUM([FILL(ingest, 0), FILL(process, 0), FILL(query, 0), FILL(sweep, 0)])': (of, at) =>
       of('ingest', at) + of('process', at) + of('query', at) + of('sweep', at),
   };
@@ -110,9 +114,10 @@ function isRaised(alarm: AlarmProperties, minutes: readonly Minute[]): boolean {
       ? figure < alarm.Threshold
       : figure >= alarm.Threshold;
   };
-  const periods = alarm.EvaluationPeriods;
+  const { EvaluationPeriods: outOf, DatapointsToAlarm: periods = outOf } = alarm;
   return figures.some(
-    (_, at) => at + 1 >= periods && figures.slice(at + 1 - periods, at + 1).every(isBreaching),
+    (_, at) =>
+      figures.slice(Math.max(0, at + 1 - outOf), at + 1).filter(isBreaching).length >= periods,
   );
 }
 
@@ -175,6 +180,22 @@ describe('of the alarms', { timeout: 3_600_000 }, () => {
         outages: (minute) => (minute >= 5 && minute < 40 ? ['denied'] : []),
       },
       ['OldestMessageWaits', 'SweepFailuresPresent', 'SweepMissing'],
+    ],
+    [
+      'a message comes in half an hour, and DynamoDB refuses to count it',
+      {
+        ...{ ...steady, perSecond: 0.1, minutes: 70, areCarried: true },
+        outages: (minute) => (minute >= 5 && minute < 65 ? ['denied'] : []),
+      },
+      ['OldestMessageWaits', 'SweepFailuresPresent', 'SweepMissing'],
+    ],
+    [
+      'each run of the processor is killed',
+      {
+        ...{ ...steady, perSecond: 2, minutes: 30, areCarried: true },
+        outages: (minute) => (minute >= 5 ? ['crash'] : []),
+      },
+      ['DefectsMet'],
     ],
     [
       'requests are cut off',

@@ -123,6 +123,8 @@ export interface Minute {
   /** and those that failed. */
   readonly sweepsFailed: number;
   readonly sweepBehindSeconds: number;
+  /** Runs of the processor that were killed. */
+  readonly crashed: number;
   /** The age of the oldest message that the processor could not count in this minute. */
   readonly failedSeconds: number;
   /** The age of the oldest waiting batch at the last sweep of the minute. */
@@ -247,6 +249,7 @@ export class TimedPipeline {
       sweeps: this.#sums.sweeps,
       sweepsFailed: this.#sums.sweepsFailed,
       sweepBehindSeconds: this.#sums.behindMs / 1_000,
+      crashed: this.#sums.crashed,
       failedSeconds: this.#sums.failedMs / 1_000,
       uncountedSeconds: this.#sums.waitingMs / 1_000,
       forgotten: this.#sums.forgotten,
@@ -338,7 +341,8 @@ export class TimedPipeline {
       { dayOf, now: () => clock.now, deadline, ageMsMax, receivesMax, repeats: this.#repeats },
     );
     // Killed at its end: what is counted stays counted, and all messages are delivered again.
-    if (!this.#outages.has('crash')) {
+    if (this.#outages.has('crash')) this.#sums.crashed++;
+    else {
       const again = [...left].map(({ messageId, receives }) => ({
         receiptHandle: messageId,
         receives,
@@ -430,6 +434,7 @@ function nothing() {
     sweeps: 0,
     sweepsFailed: 0,
     behindMs: 0,
+    crashed: 0,
     failedMs: 0,
     waitingMs: 0,
     forgotten: 0,
