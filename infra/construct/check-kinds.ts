@@ -1,4 +1,5 @@
-import type { DevicePipelineProps } from './props.ts';
+import { unknownName } from '../unknown-name.ts';
+import type { DevicePipelineProps, PipelineDomain } from './props.ts';
 
 interface Kind {
   readonly isOf: (given: unknown) => boolean;
@@ -6,10 +7,13 @@ interface Kind {
   readonly wanted: string;
 }
 
-/** An object with these members. */
+/** An object, not a list, with these members. */
 function having(wanted: string, ...members: readonly string[]): Kind {
   const isOf = (given: unknown) =>
-    typeof given === 'object' && given !== null && members.every((member) => member in given);
+    typeof given === 'object' &&
+    given !== null &&
+    !Array.isArray(given) &&
+    members.every((member) => member in given);
   return { isOf, wanted };
 }
 
@@ -48,25 +52,41 @@ const kinds = {
   vpcSubnets: () => having('a selection of subnets, such as { subnetGroupName: NAME }'),
 } as const satisfies Partial<Record<keyof DevicePipelineProps, KindOf>>;
 
-const certificate = resource(
-  "a certificate, such as Certificate.fromCertificateArn(this, 'Certificate', ARN)",
-  'certificateArn',
-)('certificate');
+/** Of the props of `domain`. */
+const domainKinds: { readonly [Name in keyof PipelineDomain]-?: Kind } = {
+  basePath: text("a path such as 'events'"),
+  certificate: having(
+    "a certificate, such as Certificate.fromCertificateArn(this, 'Certificate', ARN)",
+    ...['node', 'env', 'certificateArn'],
+  ),
+  domainName: {
+    isOf: (given) =>
+      typeof given === 'string' || having('', 'node', 'env', 'regionalDomainName').isOf(given),
+    wanted: "a name such as 'events.example.org', or a DomainName",
+  },
+};
+
+type Shown = (value: unknown) => string;
 
 /** Returns a sentence for each prop, none of them null, that is not what its type says. */
-export function kindProblems(
-  props: DevicePipelineProps,
-  shown: (value: unknown) => string,
-): string[] {
-  const given = (Object.keys(kinds) as (keyof typeof kinds)[]).flatMap((name) => {
-    const value: unknown = props[name];
-    return value === undefined ? [] : [[name, value, kinds[name](name)] as const];
+export function kindProblems(props: DevicePipelineProps, shown: Shown): string[] {
+  const names = Object.keys(kinds) as (keyof typeof kinds)[];
+  const problems = names.flatMap((name) => problemOf(name, props[name], kinds[name](name), shown));
+  const { domain } = props;
+  if (domain === undefined || !kinds.domain().isOf(domain)) return problems;
+  const ofDomain = Object.entries(domain).flatMap(([name, value]: [string, unknown]) => {
+    const kind = (domainKinds as Partial<Record<string, Kind>>)[name];
+    return kind === undefined
+      ? [unknownName('prop', `domain.${name}`, domainNames)]
+      : problemOf(`domain.${name}`, value, kind, shown);
   });
-  const problem = (name: string, value: unknown, { isOf, wanted }: Kind) =>
-    isOf(value) ? [] : [`${name} is ${shown(value)}, but must be ${wanted}.`];
-  const problems = given.flatMap(([name, value, kind]) => problem(name, value, kind));
-  const ofDomain: unknown = (props.domain as { certificate?: unknown } | undefined)?.certificate;
-  return ofDomain === undefined
-    ? problems
-    : [...problems, ...problem('domain.certificate', ofDomain, certificate)];
+  return [...problems, ...ofDomain];
+}
+
+const domainNames = Object.keys(domainKinds).map((name) => `domain.${name}`);
+
+function problemOf(name: string, value: unknown, { isOf, wanted }: Kind, shown: Shown): string[] {
+  return value === undefined || isOf(value)
+    ? []
+    : [`${name} is ${shown(value)}, but must be ${wanted}.`];
 }

@@ -144,6 +144,12 @@ function accessProblems(props: DevicePipelineProps): string[] {
 
 function shown(value: unknown): string {
   if (typeof value === 'string') return `'${value}'`;
-  // A construct refers to its scope and back.
-  return Construct.isConstruct(value) ? value.node.path : JSON.stringify(value);
+  if (typeof value === 'function') return 'a class or function';
+  if (Construct.isConstruct(value)) return value.node.path;
+  try {
+    return JSON.stringify(value);
+  } catch {
+    // Constructs refer to their scope and back.
+    return Array.isArray(value) ? 'a list of objects' : 'an object of another kind';
+  }
 }

@@ -42,7 +42,10 @@ function subnetProblems({ vpc, vpcSubnets }: DevicePipelineProps): string[] {
   if (vpc === undefined) return [];
   const wanted = 'vpcSubnets must select private subnets with a way to the AWS services';
   try {
-    return vpc.selectSubnets(vpcSubnets).hasPublic
+    const { hasPublic, subnetIds } = vpc.selectSubnets(vpcSubnets);
+    // Without subnets the functions would be outside the VPC.
+    if (subnetIds.length === 0) return [`${wanted}, but selects none.`];
+    return hasPublic
       ? [
           `${wanted}, but ${vpcSubnets === undefined ? 'vpc has only public ones' : 'selects public ones'}.`,
         ]

@@ -22,6 +22,8 @@ import { DevicePipeline, type DevicePipelineProps } from '../../infra/construct/
 import { cdkContext, standInBundles, temporaryDirectory, type Json } from './support.ts';
 
 const bundlesDirectory = standInBundles();
+const cyclic: Record<string, unknown> = {};
+cyclic['itself'] = cyclic;
 
 function newStack(name = 'Shop', env = {}): Stack {
   return new Stack(newApp(), name, { env });
@@ -89,6 +91,14 @@ describe('a prop that is not allowed is named, with what to do', () => {
     [{ ledgerTable: 'x' }, "ledgerTable is 'x', but must be a table, such as Table.fromTableName("],
     [{ vpc: 'vpc-1' }, "vpc is 'vpc-1', but must be a VPC, such as Vpc.fromLookup("],
     [{ vpcSubnets: 'a' }, "vpcSubnets is 'a', but must be a selection of subnets"],
+    [{ vpcSubnets: [] }, 'vpcSubnets is [], but must be a selection of subnets'],
+    [{ alarmTopic: Topic }, 'alarmTopic is a class or function, but must be a topic'],
+    [{ domain: { domainName: {} } }, 'domain.domainName is {}, but must be a name such as'],
+    [{ domain: { domainName: 'e.example', basePath: 5 } }, 'domain.basePath is 5, but must be'],
+    [
+      { domain: { domainName: 'e.example', basepath: 'x' } },
+      'There is no prop domain.basepath; did you mean domain.basePath?',
+    ],
     [{ securityGroups: ['sg'] }, 'securityGroups is ["sg"], but must be a list of security groups'],
     [{ authorizer: 'IAM' }, "authorizer is 'IAM', but must be an authorizer, such as new HttpIam"],
     [{ ingestScopes: 'write' }, "ingestScopes is 'write', but must be a list of scopes"],
@@ -104,6 +114,14 @@ describe('a prop that is not allowed is named, with what to do', () => {
     );
   });
 
+  test.each<[object, string]>([
+    [{ alarmTopic: [cyclic] }, 'alarmTopic is a list of objects, but must be a topic, such as'],
+    [{ vpc: { cyclic } }, 'vpc is an object of another kind, but must be a VPC, such as'],
+    [{ keepReceiptsDays: 60n }, 'keepReceiptsDays is an object of another kind, but must be'],
+  ])('also what has no form in JSON: %#', (props, problem) => {
+    expect(problemsOf(props)).toEqual([expect.stringContaining(problem)]);
+  });
+
   test('one resource in place of another', () => {
     const stack = newStack();
     expect(problemsOf({ rawBucket: new Topic(stack, 'Topic') }, stack)).toEqual([
@@ -114,6 +132,7 @@ describe('a prop that is not allowed is named, with what to do', () => {
   test.each([
     [{}, 'but vpc has only public ones.'],
     [{ vpcSubnets: { subnetType: SubnetType.PUBLIC } }, 'but selects public ones.'],
+    [{ vpcSubnets: { subnets: [] } }, 'but selects none.'],
     [{ vpcSubnets: { subnetGroupName: 'none' } }, ": There are no subnet groups with name 'none'"],
   ])('a VPC whose functions would reach nothing: %j', (props, problem) => {
     const stack = newStack();
