@@ -70,12 +70,13 @@ export function stackOption(): Option {
 }
 
 /** The resources of a store on AWS that have an option of their own. */
-export type StorePart = 'bucket' | 'table' | 'ledger';
+export type StorePart = 'bucket' | 'table' | 'ledger' | 'queue';
 
 const partOptions: Record<StorePart, readonly [flags: string, what: string]> = {
   bucket: ['--bucket <name>', 'the bucket with the raw bodies'],
   table: ['--table <name>', 'the table with the counters'],
   ledger: ['--ledger <name>', 'the ledger table'],
+  queue: ['--queue <url>', 'a queue with messages that are not counted'],
 };
 
 /** The store that a command uses: a data directory, or a store on AWS. */
@@ -122,8 +123,9 @@ export function stackPlace(
   command: Command,
   ...needed: readonly StorePart[]
 ): StackPlace | undefined {
-  const { stack: name, bucket, table, ledger } = command.opts<StackPlace & { stack?: string }>();
-  const given = { bucket, table, ledger };
+  const options = command.opts<StackPlace & { stack?: string }>();
+  const { stack: name, bucket, table, ledger, queue } = options;
+  const given = { bucket, table, ledger, queue };
   const parts = Object.fromEntries(
     Object.entries(given).filter(([, value]) => value !== undefined),
   ) as Omit<StackPlace, 'name'>;

@@ -42,7 +42,7 @@ interface DlqValues {
 /** Adds the options of all `dlq` commands. */
 export function addDlqOptions(command: Command): Command {
   const limit = 'how many dead letters of a stack to read at most';
-  return addStoreOptions(command, 'bucket', 'table', 'ledger')
+  return addStoreOptions(command, 'bucket', 'table', 'ledger', 'queue')
     .addOption(count('--limit <number>', limit, limitMax, limitDefault))
     .option('--json', 'print JSON');
 }

@@ -4,10 +4,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 
 import { ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
-import { afterAll, beforeAll, expect } from 'vitest';
+import { CreateQueueCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { afterAll, beforeAll, expect, onTestFinished } from 'vitest';
 
 import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
 import type { LocalStack } from '../../../infra/local/local-stack.ts';
+import { messageWithBody } from '../../support/aws/carried-message.ts';
 import { callerOf } from '../../support/aws/command-permissions.ts';
 import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { openWriter } from '../../support/embedded-store.ts';
@@ -117,6 +119,34 @@ it('small bodies ride in the queue, and all commands work on them as on others',
   );
   const audit = await output('audit', '--stack', 'local', '--in-flight', '0', '--json');
   expect(JSON.parse(audit)).toMatchObject({ batches: 5, items: 6, keys: 1 });
+}, 300_000);
+
+it('what waits in the queue of a deleted stack is counted by another one', async () => {
+  const { endpoint, description } = stack;
+  const sqs = new SQSClient(clientSettings(endpoint, description.region, 'test'));
+  onTestFinished(() => sqs.destroy());
+  const own = description.outputs['QueueUrl'] ?? '';
+  const MessageBody = messageWithBody({ ...item, type: 'kept' });
+  const [QueueUrl, missing] = ['kept', 'missing'].map((name) => own.replace(/[^/]*$/, name));
+  await sqs.send(new CreateQueueCommand({ QueueName: 'kept' }));
+  await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }));
+
+  const redrive = (url = '') =>
+    command('dlq', 'redrive', '--all', '--queue', url, '--stack', 'local');
+  expect(await redrive(own)).toMatchObject({
+    code: 1,
+    stderr: `device-pipeline: ${own} is the queue that the stack local counts by itself.\n`,
+  });
+  expect(await redrive(missing)).toMatchObject({
+    code: 1,
+    stderr: `device-pipeline: There is no queue ${missing ?? ''}. Check the name, or set AWS_REGION and AWS_PROFILE.\n`,
+  });
+  expect((await redrive(QueueUrl)).stdout).toContain('sent 1 to be counted, left 0');
+  await atRest();
+  expect(await stats('--url', stack.url)).toContainEqual({
+    ...{ date: '2023-06-16', type: 'kept', state: 'on', count: 1 },
+  });
+  expect((await redrive(QueueUrl)).stdout).toContain('sent 0 to be counted, left 0');
 }, 300_000);
 
 it('batches are replayed out of both forms, and back', async () => {

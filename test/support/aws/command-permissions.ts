@@ -41,7 +41,9 @@ function nameOf(arn: string, { outputs, buckets }: StackDescription): string {
     bucket: buckets[0],
   };
   const last = (text = '') => text.split(/[/:]/).at(-1);
-  return Object.keys(names).find((name) => last(names[name]) === last(arn)) ?? arn;
+  const found = Object.keys(names).find((name) => last(names[name]) === last(arn));
+  // One that `--queue` names takes the place of the dead-letter queue.
+  return found ?? (arn.startsWith('http') ? 'dead-letter queue' : arn);
 }
 
 const folders = ['raw', 'excluded', 'grouped'];

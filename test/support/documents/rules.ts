@@ -145,7 +145,7 @@ const rules: readonly Rule[] = [
   { command: /^MADE=\$MADE node -p /, prints: /^dpl_\S+\n$/ },
   { command: /^[A-Z]+=\$\([^]*\btoken create [^]*--print-entry[^]*\)$/, after: isSet },
   { command: /^[A-Z]+=\$\([^]*\btoken create [^]*\)$/, says: shownOnce, after: isSet },
-  { command: /^[A-Z]+=\$\((output|resource|aws) [^]*\)$/, after: isSet },
+  { command: /^[A-Z_]+=\$\((output|resource|aws) [^]*\)$/, after: isSet },
   { command: /^\w+\(\) \{[^]*\}$/ },
 ];
 

@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { CreateQueueCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 
 import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
 import type { Synthesized } from '../../../infra/local/template/synthesized-template.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { startArchiveBucket } from '../aws/archive-bucket.ts';
+import { messageWithBody } from '../aws/carried-message.ts';
 import { promptTemplate, startTestStack } from '../aws/test-stack.ts';
 import { change, numberedBatches, store } from '../embedded-store.ts';
 import { afterTest, newClient, waitUntil } from '../processes/real-server.ts';
@@ -112,6 +113,13 @@ async function stackWorld(): Promise<World> {
   const environment = clientEnvironment(stack.endpoint, region, 'operator');
   const env = { ...environment, AWS_ENDPOINT_URL: stack.endpoint };
   const { workspace, standIns } = await openWorkspace(env, account);
+  // As if another stack had left it.
+  await sqs.send(new CreateQueueCommand({ QueueName: 'kept' }));
+  const keptQueueUrl = (outputs['QueueUrl'] ?? '').replace(/[^/]*$/, 'kept');
+  const MessageBody = messageWithBody({
+    ...{ type: 'kept', state: 'waiting', timestamp: '2026-06-17T12:00:00Z' },
+  });
+  await sqs.send(new SendMessageCommand({ QueueUrl: keptQueueUrl, MessageBody }));
   // For `replay --from ./data`.
   await store(workspace.dataDir, numberedBatches(3));
   const body = readFileSync(join(projectRoot, 'docs/sample.json'), 'utf8');
@@ -151,6 +159,7 @@ async function stackWorld(): Promise<World> {
     standIns,
     addDeadLetter,
     settled,
+    keptQueueUrl,
     storeOption: ` --stack ${stackName}`,
   });
 }
@@ -175,12 +184,15 @@ interface Parts extends Pick<World, 'workspace' | 'addDeadLetter' | 'settled'> {
   readonly standIns: StandIns;
   /** The option that says where the batches are. */
   readonly storeOption: string;
+  /** Of a queue that a deleted stack left. */
+  readonly keptQueueUrl?: string;
   /** Of the archive in S3, if there is one. */
   readonly archiveUrl?: string;
 }
 
 function world(parts: Parts): World {
   const { workspace, standIns, addDeadLetter, settled, storeOption, archiveUrl } = parts;
+  const { keptQueueUrl = '' } = parts;
   let directories = 0;
   const run = async (document: string, text: string) => await workspace.run(document, text);
   const rawKey = async () => {
@@ -191,6 +203,7 @@ function world(parts: Parts): World {
     [/<raw key>|<key>/, rawKey],
     [/<batch id>|\bBATCH_ID\b/, async () => batchIdOf(await rawKey())],
     [/<id>|\bID\b/, addDeadLetter],
+    [/(?<=--queue )"\$QUEUE"/, () => keptQueueUrl],
     [/<dir>|<directory>/, () => `./directory-${++directories}`],
     [/<name>|\bNAME\b/, () => stackName],
     [/<a checkout without>/, () => '../without'],

@@ -21,6 +21,8 @@ export interface StackPlace {
   readonly bucket?: string;
   readonly table?: string;
   readonly ledger?: string;
+  /** The URL of a queue, such as one that another stack left, in place of the dead-letter queue. */
+  readonly queue?: string;
 }
 
 /** A store on AWS, accessed with the AWS permissions of the user who runs the command. */
@@ -103,15 +105,19 @@ export async function openStack(
     );
   };
   const clients = openClients(env);
-  const { bucket } = parts;
+  const { bucket, queue } = parts;
+  const queueUrl = output('QueueUrl');
+  if (queue === queueUrl) {
+    throw new Error(`${queue} is the queue that the stack ${name} counts by itself.`);
+  }
   return {
     name: workName({ name, ...parts }),
     apiUrl: output('ApiUrl'),
     rawBucket: bucket ?? output('BucketName'),
     countersTable: parts.table ?? output('TableName'),
     ledgerTable: parts.ledger ?? output('LedgerTableName'),
-    queueUrl: output('QueueUrl'),
-    deadLetterQueueUrl: output('DeadLetterQueueUrl'),
+    queueUrl,
+    deadLetterQueueUrl: queue ?? output('DeadLetterQueueUrl'),
     itemsPerMessage: readItemsPerMessage(output('ItemsPerMessage')),
     dayZone: output('DayZone'),
     dayOf: dayRule(output('DayZone')),
@@ -189,7 +195,10 @@ function readExpiry(days: string | undefined): number | undefined {
 }
 
 /** Gives an error about a named resource its name, and says which setting is missing on this machine. */
-export function explainAwsError(error: unknown, { bucket, table, ledger }: StackPlace): unknown {
+export function explainAwsError(
+  error: unknown,
+  { bucket, table, ledger, queue }: StackPlace,
+): unknown {
   const tables = [table, ledger].filter((each) => each !== undefined).join(' and ');
   switch (nameOf(error)) {
     case 'NoSuchBucket':
@@ -198,6 +207,10 @@ export function explainAwsError(error: unknown, { bucket, table, ledger }: Stack
     case 'ResourceNotFoundException':
       if (tables === '') return error;
       return new Error(`No such table: ${tables}. ${checkNameHint}`, { cause: error });
+    case 'QueueDoesNotExist':
+    case 'InvalidAddress':
+      if (queue === undefined) return error;
+      return new Error(`There is no queue ${queue}. ${checkNameHint}`, { cause: error });
     case 'CredentialsProviderError':
       return new Error(
         `No AWS credentials were found (${messageOf(error)}). Sign in, or set AWS_PROFILE.`,
