@@ -109,7 +109,8 @@ export class World implements FunctionWorld {
   /** The sum of stored batches and foreign messages: no counter may ever exceed it. */
   readonly #ceiling: Increments = new Map();
   readonly #added: Increments = new Map();
-  #processors = 0;
+  /** The messages that each running processor has, by their original ids. */
+  readonly #processing = new Set<readonly string[]>();
   #violation: Violation | undefined;
 
   constructor(
@@ -221,7 +222,7 @@ export class World implements FunctionWorld {
   deliver(most: number): boolean {
     const { queue } = this.backend;
     const visible = queue.visible();
-    if (visible.length === 0 || this.#processors >= processorsMax) return false;
+    if (visible.length === 0 || this.#processing.size >= processorsMax) return false;
     const chosen: SimulatedMessage[] = [];
     while (visible.length > 0 && chosen.length < most) {
       chosen.push(...visible.splice(this.random.below(visible.length), 1));
@@ -255,17 +256,21 @@ export class World implements FunctionWorld {
   }
 
   #process(event: readonly QueueMessage[]): void {
-    this.#processors++;
     const { queue } = this.backend;
     const ids = event.map(({ messageId }) => messageId);
-    const disturb = () => this.#disturb(event.map(({ originalId }) => originalId));
+    const originalIds = event.map(({ originalId }) => originalId);
+    const disturb = () => this.#disturb(originalIds);
+    // A message may become visible again while a processor has it: then both may dead-letter it.
+    const others = [...this.#processing].flat();
+    this.#disturb(originalIds.filter((id) => others.includes(id)));
+    this.#processing.add(originalIds);
     const invocation = this.scheduler.start(
       'process',
       timeoutMs.process,
       (self) => runProcess(this, self, event),
       {
         onEnd: (outcome) => {
-          this.#processors--;
+          this.#processing.delete(originalIds);
           if (invocation.faults > 0 || 'error' in outcome) disturb();
           const failed = 'value' in outcome ? outcome.value : new Set(ids);
           this.note(() => `${invocation.name} ends, ${failed.size} of ${ids.length} failed`);
@@ -277,7 +282,7 @@ export class World implements FunctionWorld {
           }
         },
         onDeath: () => {
-          this.#processors--;
+          this.#processing.delete(originalIds);
           disturb();
         },
       },
