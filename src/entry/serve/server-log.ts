@@ -35,8 +35,9 @@ export async function openLog({
 }
 
 async function textFormat(): Promise<(line: string) => string> {
-  const { prettyFactory } = await import('pino-pretty');
-  return prettyFactory({
+  // Of a CommonJS module, a bundle has only the default export.
+  const { default: pretty } = await import('pino-pretty');
+  return pretty.prettyFactory({
     // hasColors honours NO_COLOR, but exists only on terminals.
     colorize: process.stderr.isTTY && process.stderr.hasColors(),
     singleLine: true,
