@@ -55,7 +55,10 @@ for (const connections of values.connections.split(',').map(Number)) {
   }
 }
 process.stdout.write(await delays());
-drawCells(cells, values.plots, `${described[0]}; medians, least and most of ${turns} turns`);
+// A plot of some contestants would replace the one of all.
+if (values.only === undefined) {
+  drawCells(cells, values.plots, `${described[0]}; medians, least and most of ${turns} turns`);
+}
 if (values.json !== undefined) {
   writeFileSync(values.json, `${JSON.stringify({ described, turns, seconds, cells }, null, 2)}\n`);
 }

@@ -54,8 +54,9 @@ const addresses = 40;
  * @throws {FuzzFailure} where anything is not as it must be.
  */
 export async function fuzz(target: Target, options: FuzzOptions): Promise<FuzzSummary> {
-  // What starts with the first sum is there before.
-  await fetch(`http://127.0.0.1:${target.port}/stats?date=2023-06-16&group_by=type`);
+  // What starts with the first question and the first sum is there before.
+  const stats = `http://127.0.0.1:${target.port}/stats?date=2023-06-16`;
+  for (const question of [stats, `${stats}&group_by=type`]) await (await fetch(question)).text();
   const before = new Set(openFiles(target.pid));
   // The log may have gone on to other segments.
   const isKnown = (path: string) =>

@@ -19,6 +19,8 @@ import {
 import { ArchiveClient, type ArchiveStatus } from './archive/archive-client.ts';
 import type { Pruned } from './archive/archive-messages.ts';
 import { ArchivePositions } from './archive/archive-positions.ts';
+import { dataPaths } from './data-directory.ts';
+import { describeFailure } from './failure-text.ts';
 import type { EmbeddedOptions } from './options.ts';
 import type { CounterSizes, Opened } from './writer/messages.ts';
 import { ReaderClient } from './reader/reader-client.ts';
@@ -72,7 +74,7 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
       if (options.archive !== undefined && positions !== undefined) {
         archive = await ArchiveClient.start(options.archive, options.dataDir, positions);
       }
-      return new EmbeddedPipeline({ writer, archive }, opened, options);
+      return new EmbeddedPipeline({ writer, archive }, opened, options, onUnexpectedError);
     } catch (error) {
       await writer.close();
       await archive?.close(0);
@@ -84,6 +86,7 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
     { writer, archive }: Threads,
     { tornBytes, dayZone, scanner }: Opened,
     options: EmbeddedOptions,
+    onUnexpectedError: (message: string) => void,
   ) {
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.failed = Promise.race([writer.failed, promise]);
@@ -94,8 +97,8 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
     this.scanner = scanner;
     this.dayZone = dayZone;
     this.#writer = writer;
-    this.#reader = new LazyReader(options, resolve);
-    this.#summing = new LazyReader(options, resolve);
+    this.#reader = new LazyReader(options, resolve, onUnexpectedError);
+    this.#summing = new LazyReader(options, resolve, onUnexpectedError);
     this.#options = options;
   }
 
@@ -188,13 +191,22 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
 class LazyReader {
   readonly #options: EmbeddedOptions;
   readonly #onFailure: (error: Error) => void;
+  readonly #onProblem: (message: string) => void;
   #reader: Promise<ReaderClient> | undefined;
   #isClosing = false;
 
-  /** @param onFailure called if the thread fails after its start */
-  constructor(options: EmbeddedOptions, onFailure: (error: Error) => void) {
+  /**
+   * @param onFailure called if the thread fails after its start
+   * @param onProblem called each time that it cannot be started, with the reason and what to do
+   */
+  constructor(
+    options: EmbeddedOptions,
+    onFailure: (error: Error) => void,
+    onProblem: (message: string) => void,
+  ) {
     this.#options = options;
     this.#onFailure = onFailure;
+    this.#onProblem = onProblem;
   }
 
   /** @throws {Unavailable} if it cannot be started; the next call tries again. */
@@ -204,7 +216,11 @@ class LazyReader {
     try {
       return await starting;
     } catch (error) {
-      if (this.#reader === starting) this.#reader = undefined;
+      if (this.#reader === starting) {
+        this.#reader = undefined;
+        const reason = describeFailure(error, dataPaths(this.#options.dataDir));
+        this.#onProblem(`The counters cannot be read: ${reason}`);
+      }
       throw new Unavailable('storage_failed', 'The counters cannot be read now.', { cause: error });
     }
   }

@@ -8,7 +8,7 @@ import { createHttpServer, type HttpServer } from '../../http/server/server.ts';
 import { onStopSignal, type StopSignal } from '../cli/stop-signals.ts';
 import { ServerMetrics } from '../metrics/server-metrics.ts';
 import { Traffic } from '../metrics/traffic.ts';
-import { readPages } from '../pages.ts';
+import type { readPages } from '../pages.ts';
 import { type ServeOptions } from './serve-options.ts';
 import { observers, type ServerLog } from './server-log.ts';
 
@@ -27,6 +27,7 @@ interface Opened {
   readonly connectionsMax: number;
   /** Bytes of all bodies that are being received. */
   readonly bodiesBytesMax: number;
+  readonly pages: ReturnType<typeof readPages>;
   readonly log: ServerLog;
 }
 
@@ -35,7 +36,7 @@ interface Opened {
  * @throws an Error whose message says what is wrong and what to do.
  */
 export async function runServer(
-  { pipeline, access, watch, connectionsMax, bodiesBytesMax, log }: Opened,
+  { pipeline, access, watch, connectionsMax, bodiesBytesMax, pages, log }: Opened,
   options: ServeOptions,
   version: string,
 ): Promise<void> {
@@ -59,7 +60,7 @@ export async function runServer(
     access,
     hostRule: hostRule(options.host, options.allowedHosts),
     corsOrigins: options.corsOrigins,
-    pages: readPages(),
+    pages,
     onUnexpectedError,
     observer: observers(traffic, log),
     metrics: metrics.answer,

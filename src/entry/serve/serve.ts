@@ -7,6 +7,7 @@ import { watchTokens, type TokenWatch } from '../../engines/embedded/tokens/toke
 import { openFilesMax, socketsWithin } from './open-files.ts';
 import { UsageError } from '../cli/option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
+import { readPages } from '../pages.ts';
 import { ignoreStandardOutputErrors } from '../cli/standard-streams.ts';
 import { openLog, ServerLog } from './server-log.ts';
 
@@ -26,13 +27,23 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
   const { access, watch } = openAccess(options, onUnexpectedError);
   const settings = embeddedOptions(options);
   // The modules of the HTTP server load while the writer's thread starts.
-  const [pipeline, { runServer }] = await Promise.all([
-    EmbeddedPipeline.open(settings, onUnexpectedError),
-    import('./run-server.ts'),
-  ]);
+  const opening = EmbeddedPipeline.open(settings, onUnexpectedError);
+  const loading = import('./run-server.ts').then((module) => ({ ...module, pages: readPages() }));
+  const [opened, loaded] = await Promise.allSettled([opening, loading]);
+  // What was opened would keep the process running.
+  if (opened.status === 'rejected') {
+    watch.close();
+    throw opened.reason;
+  }
+  if (loaded.status === 'rejected') {
+    watch.close();
+    await opened.value.close();
+    throw loaded.reason;
+  }
+  const { runServer, pages } = loaded.value;
   const bodiesBytesMax = settings.inFlightBytesMax;
-  const opened = { pipeline, access, watch, connectionsMax, bodiesBytesMax, log };
-  await runServer(opened, options, version);
+  const parts = { access, watch, connectionsMax, bodiesBytesMax, pages, log };
+  await runServer({ pipeline: opened.value, ...parts }, options, version);
 }
 
 function embeddedOptions(options: ServeOptions): EmbeddedOptions {

@@ -12,19 +12,24 @@ const batchId = 'A'.repeat(22);
 
 async function openPipeline() {
   const dataDir = newDataDirectory();
-  const pipeline = await EmbeddedPipeline.open({ ...embeddedDefaults, dataDir }, (defect) => {
-    throw new Error(defect);
-  });
-  return { pipeline, database: dataPaths(dataDir).database };
+  const problems: string[] = [];
+  const pipeline = await EmbeddedPipeline.open(
+    { ...embeddedDefaults, dataDir },
+    (problem) => void problems.push(problem),
+  );
+  return { pipeline, database: dataPaths(dataDir).database, problems };
 }
 
 it('a reader thread that could not be started is started by a later question', async () => {
-  const { pipeline, database } = await openPipeline();
+  const { pipeline, database, problems } = await openPipeline();
   try {
     renameSync(database, `${database}.away`);
     const asked = [pipeline.receipt(batchId), pipeline.receipt(batchId)];
     for (const question of asked)
       await expect(question).rejects.toMatchObject({ code: 'storage_failed' });
+    expect(problems).toEqual([
+      expect.stringMatching(/^The counters cannot be read: There is no pipeline at /),
+    ]);
     renameSync(`${database}.away`, database);
     expect(await pipeline.receipt(batchId)).toBeUndefined();
   } finally {
