@@ -7,61 +7,61 @@ interface Kind {
   readonly wanted: string;
 }
 
-/** An object, not a list, with these members. */
-function having(wanted: string, ...members: readonly string[]): Kind {
-  const isOf = (given: unknown) =>
+function isObject(given: unknown, ...members: readonly string[]): boolean {
+  return (
     typeof given === 'object' &&
     given !== null &&
     !Array.isArray(given) &&
-    members.every((member) => member in given);
-  return { isOf, wanted };
+    members.every((member) => member in given)
+  );
 }
 
-function listOf({ isOf, wanted }: Kind): Kind {
-  return { isOf: (given) => Array.isArray(given) && given.every(isOf), wanted };
-}
-
+const object = (wanted: string): Kind => ({ isOf: (given) => isObject(given), wanted });
 const text = (wanted: string): Kind => ({ isOf: (given) => typeof given === 'string', wanted });
-
-type KindOf = (name: string) => Kind;
-/** A resource of the CDK: its construct, and one of its attributes. */
-const resource =
-  (wanted: string, attribute: string): KindOf =>
-  () =>
-    having(wanted, 'node', 'env', attribute);
-const table: KindOf = (name) =>
-  having(`a table, such as Table.fromTableName(this, '${name}', NAME)`, 'node', 'env', 'tableArn');
-const scopes: KindOf = () => listOf(text("a list of scopes, such as ['events:write']"));
+const scopes: Kind = {
+  isOf: (given) => Array.isArray(given) && given.every((scope) => typeof scope === 'string'),
+  wanted: "a list of scopes, such as ['events:write']",
+};
+/** A resource of the CDK, by one of its attributes. */
+const isResource = (given: unknown, attribute: string) => isObject(given, 'node', 'env', attribute);
+const resource = (wanted: string, attribute: string): Kind => ({
+  isOf: (given) => isResource(given, attribute),
+  wanted,
+});
+const table = resource("a table, such as Table.fromTableName(this, 'Table', NAME)", 'tableArn');
 
 /** Of the props that are no settings: JavaScript does not check their types. */
 const kinds = {
   alarmTopic: resource('a topic, such as new Topic(this, NAME)', 'topicArn'),
-  authorizer: () => ({
+  authorizer: {
     isOf: (given) => typeof (given as { bind?: unknown } | undefined)?.bind === 'function',
     wanted: 'an authorizer, such as new HttpIamAuthorizer()',
-  }),
-  bundlesDirectory: () => text('the path of a directory'),
+  },
+  bundlesDirectory: text('the path of a directory'),
   countersTable: table,
-  domain: () => having('an object with domainName and certificate'),
+  domain: object('an object with domainName and certificate'),
   ingestScopes: scopes,
   ledgerTable: table,
   queryScopes: scopes,
   rawBucket: resource("a bucket, such as Bucket.fromBucketName(this, 'Raw', NAME)", 'bucketArn'),
-  securityGroups: () => listOf(having('a list of security groups', 'securityGroupId')),
+  securityGroups: {
+    isOf: (given) =>
+      Array.isArray(given) && given.every((group) => isResource(group, 'securityGroupId')),
+    wanted: 'a list of security groups',
+  },
   vpc: resource("a VPC, such as Vpc.fromLookup(this, 'Vpc', { vpcId: ID })", 'vpcId'),
-  vpcSubnets: () => having('a selection of subnets, such as { subnetGroupName: NAME }'),
-} as const satisfies Partial<Record<keyof DevicePipelineProps, KindOf>>;
+  vpcSubnets: object('a selection of subnets, such as { subnetGroupName: NAME }'),
+} as const satisfies Partial<Record<keyof DevicePipelineProps, Kind>>;
 
 /** Of the props of `domain`. */
 const domainKinds: { readonly [Name in keyof PipelineDomain]-?: Kind } = {
   basePath: text("a path such as 'events'"),
-  certificate: having(
+  certificate: resource(
     "a certificate, such as Certificate.fromCertificateArn(this, 'Certificate', ARN)",
-    ...['node', 'env', 'certificateArn'],
+    'certificateArn',
   ),
   domainName: {
-    isOf: (given) =>
-      typeof given === 'string' || having('', 'node', 'env', 'regionalDomainName').isOf(given),
+    isOf: (given) => typeof given === 'string' || isResource(given, 'regionalDomainName'),
     wanted: "a name such as 'events.example.org', or a DomainName",
   },
 };
@@ -71,9 +71,9 @@ type Shown = (value: unknown) => string;
 /** Returns a sentence for each prop, none of them null, that is not what its type says. */
 export function kindProblems(props: DevicePipelineProps, shown: Shown): string[] {
   const names = Object.keys(kinds) as (keyof typeof kinds)[];
-  const problems = names.flatMap((name) => problemOf(name, props[name], kinds[name](name), shown));
+  const problems = names.flatMap((name) => problemOf(name, props[name], kinds[name], shown));
   const { domain } = props;
-  if (domain === undefined || !kinds.domain().isOf(domain)) return problems;
+  if (domain === undefined || !kinds.domain.isOf(domain)) return problems;
   const ofDomain = Object.entries(domain).flatMap(([name, value]: [string, unknown]) => {
     const kind = (domainKinds as Partial<Record<string, Kind>>)[name];
     return kind === undefined

@@ -76,7 +76,7 @@ const partOptions: Record<StorePart, readonly [flags: string, what: string]> = {
   bucket: ['--bucket <name>', 'the bucket with the raw bodies'],
   table: ['--table <name>', 'the table with the counters'],
   ledger: ['--ledger <name>', 'the ledger table'],
-  queue: ['--queue <url>', 'a queue with messages that are not counted'],
+  queue: ['--queue <url>', 'the queue with the dead letters'],
 };
 
 /** The store that a command uses: a data directory, or a store on AWS. */

@@ -9,7 +9,7 @@ import { onStopSignal, type StopSignal } from '../cli/stop-signals.ts';
 import { ServerMetrics } from '../metrics/server-metrics.ts';
 import { Traffic } from '../metrics/traffic.ts';
 import type { readPages } from '../pages.ts';
-import { type ServeOptions } from './serve-options.ts';
+import type { ServeOptions } from './serve-options.ts';
 import { observers, type ServerLog } from './server-log.ts';
 
 /** How long a stop waits for requests in flight. */

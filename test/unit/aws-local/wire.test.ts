@@ -30,6 +30,7 @@ import {
   type Fault,
   type Wire,
 } from '../../../infra/local/emulators/wire.ts';
+import type { Permissions } from '../../../infra/local/emulators/permissions.ts';
 import type { AwsCall } from '../../../infra/local/emulators/wire-call.ts';
 import type { StackEmulators } from '../../../infra/local/local-stack.ts';
 import { openEmulators, singleTry } from '../../support/aws/aws-store.ts';
@@ -45,6 +46,9 @@ let sqs: SQSClient;
 /** What happens to the next calls, one after the other. */
 const faults: (Fault | undefined)[] = [];
 const seen: { call: AwsCall; reply: AwsReply }[] = [];
+/** What the caller may do; undefined: all. */
+let permissions: Permissions | undefined;
+const refused: string[] = [];
 const TableName = `wire-${randomUUID()}`;
 const QueueUrl = 'http://127.0.0.1/000000000000/queue';
 
@@ -53,6 +57,8 @@ beforeAll(async () => {
   wire = await startWire({
     ...emulators,
     fault: () => faults.shift(),
+    permissions: () => permissions,
+    onRefused: (what) => void refused.push(what),
     observe: (call, reply) => void seen.push({ call, reply }),
   });
   const settings = { ...clientSettings(wire.url, 'us-east-1', 'process3'), ...singleTry };
@@ -80,6 +86,8 @@ afterAll(async () => {
 beforeEach(() => {
   faults.splice(0);
   seen.splice(0);
+  refused.splice(0);
+  permissions = undefined;
 });
 
 /** Adds one to a counter of its own, as often as it is carried out. */
@@ -132,6 +140,29 @@ describe('calls pass the wire', () => {
     const digest = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
     expect(digest(bytes)).toBe(digest(Body));
     expect((await s3.send(new HeadObjectCommand(object))).ContentLength).toBe(size);
+  });
+
+  it('only if the caller may make them, and else get the error of the service', async () => {
+    permissions = { refusal: ({ operation }) => `no ${operation}`, tellsMissing: () => true };
+    await expect(addTo('refused')).rejects.toMatchObject({
+      ...{ name: 'AccessDeniedException', message: 'no UpdateItem' },
+    });
+    const queueRequest = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] });
+    await expect(sqs.send(queueRequest)).rejects.toMatchObject({ name: 'AccessDenied' });
+    const put = new PutObjectCommand({ Bucket: 'bucket', Key: 'refused', Body: 'x' });
+    await expect(s3.send(put)).rejects.toMatchObject({ name: 'AccessDenied' });
+    expect(refused).toEqual(['no UpdateItem', 'no GetQueueAttributes', 'no PutObject']);
+    expect(seen).toEqual([]);
+    permissions = undefined;
+    expect(await counted('refused')).toBe(0);
+  });
+
+  it('and do not learn that an object is missing if they may not list the bucket', async () => {
+    const get = new GetObjectCommand({ Bucket: 'bucket', Key: 'missing' });
+    permissions = { refusal: () => undefined, tellsMissing: () => false };
+    await expect(s3.send(get)).rejects.toMatchObject({ name: 'AccessDenied' });
+    permissions = { refusal: () => undefined, tellsMissing: () => true };
+    await expect(s3.send(get)).rejects.toMatchObject({ name: 'NoSuchKey' });
   });
 
   it('with the errors of the service', async () => {
