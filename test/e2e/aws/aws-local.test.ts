@@ -110,7 +110,7 @@ const batchesSent = rounds({
 
 const singlesSent = rounds({
   what: 'single events through the stack on this machine, their bodies in the queue',
-  ...{ quick: 100, nightly: 100_000 },
+  ...{ quick: 30, nightly: 100_000 },
 });
 
 describe('the stack of the CDK app on this machine', () => {

@@ -18,7 +18,7 @@ import { Violation } from './aws-world.ts';
 import { rounds } from '../../support/run/tier.ts';
 
 const replayed = env['AWS_FAULTS_SEED'];
-const seeds = rounds({ what: 'schedules of dead letters', quick: 60, nightly: 4_000 });
+const seeds = rounds({ what: 'schedules of dead letters', quick: 30, nightly: 4_000 });
 
 describe('dead letters that are redriven and dropped under faults', () => {
   const [from, to] = replayed === undefined ? [0, seeds] : [Number(replayed), Number(replayed) + 1];

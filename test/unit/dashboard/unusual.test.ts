@@ -332,7 +332,7 @@ describe('nothing unusual', () => {
     expect(judgedFrom(history)).toBe('2026-11-30');
   });
 
-  const pages = rounds({ what: 'pages of noise', quick: 5, nightly: 100 });
+  const pages = rounds({ what: 'pages of noise', quick: 2, nightly: 100 });
   it(`is said of nearly all pages of noise`, { timeout: 600_000 }, () => {
     const wrong: string[] = [];
     let all = 0;

@@ -33,7 +33,7 @@ const directory = '/log';
 const segmentBytes = 1024;
 /** The seeds of what is left by a power cut. */
 const powerCuts = upTo(
-  rounds({ what: 'power cuts of the log at each of its operations', quick: 10, nightly: 200 }),
+  rounds({ what: 'power cuts of the log at each of its operations', quick: 4, nightly: 200 }),
 );
 /** A body with which a record fills 200 bytes: five to a segment. */
 const bodyBytes = 200 - 64;
