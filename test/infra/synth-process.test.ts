@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
+import { itAtNight } from '../support/run/tier.ts';
 import { projectRoot, temporaryDirectory } from './support.ts';
 
 interface Finished {
@@ -31,7 +32,7 @@ async function synthesize(outdir: string, ...options: string[]): Promise<Finishe
 }
 
 describe('cdk synth, without Docker and without an AWS account', () => {
-  test('bundles the handlers and writes the template', async () => {
+  itAtNight('bundles the handlers and writes the template', async () => {
     const outdir = temporaryDirectory();
     const { code, stdout, stderr } = await synthesize(outdir);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });

@@ -16,6 +16,7 @@ import {
 } from '../../support/dashboard.ts';
 import { postBatch } from '../../support/server.ts';
 import { needs } from '../../support/run/needs.ts';
+import { itAtNight } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Chromium');
 const { browser, blank, serve, open } = dashboards();
@@ -75,7 +76,7 @@ describe('with tokens', () => {
     ]);
   });
 
-  it('signing in waits for a server that does not answer', async () => {
+  itAtNight('signing in waits for a server that does not answer', async () => {
     const url = await serve({ access: accessOf(() => table) });
     expect((await postBatch(url, fleet, { authorization: 'Bearer dpl_sender' })).status).toBe(200);
     const { page } = await open(url);
@@ -104,7 +105,7 @@ describe('with tokens', () => {
     expect(complaints).toEqual([]);
   });
 
-  it('what was asked before its token was revoked does not come back', async () => {
+  itAtNight('what was asked before its token was revoked does not come back', async () => {
     let known = table;
     const url = await serve({ access: accessOf(() => known) });
     expect((await postBatch(url, fleet, { authorization: 'Bearer dpl_sender' })).status).toBe(200);

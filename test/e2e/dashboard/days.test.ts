@@ -13,6 +13,7 @@ import {
 import { afterTest } from '../../support/processes/real-server.ts';
 import { startServer } from '../../support/server.ts';
 import { needs } from '../../support/run/needs.ts';
+import { itAtNight } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Chromium');
 const { browser, pages, serve } = dashboards();
@@ -63,16 +64,19 @@ describe('the days', () => {
     await becomes(tab.page, 'Events', '1');
   });
 
-  it('of a clock that is wrong by weeks are reported if the pipeline does not state the latest date', async () => {
-    const url = await serve();
-    await count(url, [event('2026-11-28T10:00:00Z'), event('2027-01-31T10:00:00Z')]);
-    const tab = await openTab(browser(), { timezoneId: 'UTC', locale: 'en-GB' });
-    await tab.page.clock.setFixedTime(now);
-    const ready = { status: 'ready', pending_messages: 0, last_received_at: now };
-    await tab.page.route('**/readyz', (route) => route.fulfill({ json: ready }));
-    await tab.page.goto(url);
-    await button(tab.page, '31 Jan 2027').waitFor();
-  });
+  itAtNight(
+    'of a clock that is wrong by weeks are reported if the pipeline does not state the latest date',
+    async () => {
+      const url = await serve();
+      await count(url, [event('2026-11-28T10:00:00Z'), event('2027-01-31T10:00:00Z')]);
+      const tab = await openTab(browser(), { timezoneId: 'UTC', locale: 'en-GB' });
+      await tab.page.clock.setFixedTime(now);
+      const ready = { status: 'ready', pending_messages: 0, last_received_at: now };
+      await tab.page.route('**/readyz', (route) => route.fulfill({ json: ready }));
+      await tab.page.goto(url);
+      await button(tab.page, '31 Jan 2027').waitFor();
+    },
+  );
 
   it('in a zone are those of the zone, wherever the viewer is', async () => {
     const server = await startServer({

@@ -16,6 +16,7 @@ import {
 import { overflowOf } from '../../support/browser.ts';
 import { exchange, postBatch, waitUntilCounted } from '../../support/server.ts';
 import { needs } from '../../support/run/needs.ts';
+import { itAtNight } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Chromium');
 const { serve, open, openFleet } = dashboards();
@@ -120,7 +121,7 @@ describe('for everybody', () => {
     await expectSound(tab);
   });
 
-  it('ten thousand names in a day are no trouble', async () => {
+  itAtNight('ten thousand names in a day are no trouble', async () => {
     const url = await serve();
     for (let start = 0; start < 10_000; start += 2_500) {
       const timestamp = `${dayAgo(0)}T00:00:00Z`;

@@ -16,6 +16,7 @@ import {
   writtenDay,
 } from '../../support/dashboard.ts';
 import { needs } from '../../support/run/needs.ts';
+import { itAtNight } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Chromium');
 const { open, openYear, serve } = dashboards();
@@ -71,7 +72,7 @@ describe('a year with a bad week', () => {
     expect(await page.locator('.figures > div').nth(1).locator('.bad').count()).toBe(1);
   });
 
-  it('is compared with nothing where the days before are not in the data', async () => {
+  itAtNight('is compared with nothing where the days before are not in the data', async () => {
     const { page } = await openYear('/?range=365');
     await page.getByText(`No comparison: there are no data before ${writtenDay(365)}`).waitFor();
     expect(await page.locator('.figures').innerText()).not.toContain('% from');
@@ -215,7 +216,7 @@ describe('the charts', () => {
     expect(days(page)).toEqual([dayAgo(28), dayAgo(26)]);
   });
 
-  it('have weeks and months as bars, one unit at the axis, and straight lines', async () => {
+  itAtNight('have weeks and months as bars, one unit at the axis, and straight lines', async () => {
     const { page } = await openYear('/?range=90');
     await button(page, 'Months').click();
     await page.getByRole('heading', { name: 'Events per month' }).waitFor();
@@ -265,7 +266,7 @@ describe('the charts', () => {
     expect(search(page).get('heat')).toBe('rate');
   });
 
-  it('keep their legend where the system replaces colours', async () => {
+  itAtNight('keep their legend where the system replaces colours', async () => {
     const tab = await openYear('/?range=30', { forcedColors: 'active' });
     const { page } = tab;
     const seen = await page.evaluate(
@@ -290,7 +291,7 @@ describe('a filter by a failing state', () => {
     }
   });
 
-  it('keeps all events of the types as the whole of its rate', async () => {
+  itAtNight('keeps all events of the types as the whole of its rate', async () => {
     const { page } = await openYear('/?range=30&state=test+failed');
     const rate = parseFloat(await figure(page, 'Failure rate').innerText());
     expect(rate).toBeGreaterThan(0.3);
@@ -334,7 +335,7 @@ describe('to take along', () => {
     expect(pdf.match(/\/Type\s*\/Page\b/g)).toHaveLength(1);
   });
 
-  it('the report names the server and the time, and cuts nothing', async () => {
+  itAtNight('the report names the server and the time, and cuts nothing', async () => {
     const many = Array.from({ length: 11 }, (_, type) =>
       Array.from({ length: 12 }, (__, state) =>
         items(

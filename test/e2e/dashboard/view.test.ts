@@ -22,6 +22,7 @@ import {
 } from '../../support/dashboard.ts';
 import { exchange, postBatch } from '../../support/server.ts';
 import { needs } from '../../support/run/needs.ts';
+import { itAtNight } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Chromium');
 const { browser, serve, open, openFleet } = dashboards();
@@ -87,7 +88,7 @@ describe('the dashboard', () => {
     await becomes(tab.page, 'Events', '17');
   });
 
-  it('leads to the days of events that are years old', async () => {
+  itAtNight('leads to the days of events that are years old', async () => {
     const url = await serve();
     const day = dayAgo(1250);
     await count(url, items(1250, 'laptop', 'erased', 3));
@@ -150,7 +151,7 @@ describe('the dashboard', () => {
     expect(await offered()).toEqual(['phone', 'laptop']);
   });
 
-  it('takes back days that make no range when a preset is chosen', async () => {
+  itAtNight('takes back days that make no range when a preset is chosen', async () => {
     const { page } = await openFleet();
     await page.getByLabel('From').fill(dayAgo(-3));
     await page.getByText('at most 366 days').waitFor();
@@ -188,7 +189,7 @@ describe('the dashboard', () => {
     expect(await page.evaluate('document.activeElement.id')).toBe('main');
   });
 
-  it('quick clicks while the server is slow leave nothing behind', async () => {
+  itAtNight('quick clicks while the server is slow leave nothing behind', async () => {
     const tab = await openFleet();
     const { page } = tab;
     await page.route(/\/(stats|readyz)/, async (route) => {
@@ -202,7 +203,7 @@ describe('the dashboard', () => {
     expect(tab.complaints).toEqual([]);
   });
 
-  it('waits its turn where it may ask only so often', async () => {
+  itAtNight('waits its turn where it may ask only so often', async () => {
     const access = serverAccess({
       tokens: () => new TokenTable(undefined),
       isOpenWithoutTokens: true,

@@ -22,6 +22,7 @@ import {
   waitUntil,
   type SpawnOptions,
 } from '../../support/processes/server-process.ts';
+import { itAtNight } from '../../support/run/tier.ts';
 
 const random = seededRandom(1);
 
@@ -87,7 +88,7 @@ describe('two servers on one archive', () => {
     expect(again.stderr).toContain('has been taken over');
   });
 
-  it('in async mode, the first stops at the next piece that it would ship', async () => {
+  itAtNight('in async mode, the first stops at the next piece that it would ship', async () => {
     const url = archiveDirectory();
     const client = newClient(1);
     const second = join(temporaryDirectory(), 'second');
@@ -182,7 +183,7 @@ describe('an archive that is away', () => {
     expect([verdictOn(unsure), verdictOn(known)]).toEqual(['once', 'none']);
   });
 
-  it('may lose replies, be slow and refuse requests in sync mode', async () => {
+  itAtNight('may lose replies, be slow and refuse requests in sync mode', async () => {
     const { url, env, faults } = await archiveBucket();
     const client = newClient(4);
     const { url: server } = await startServer(temporaryDirectory(), serving(url, 'sync', env));
@@ -298,7 +299,7 @@ describe('a log that is damaged where it is not archived yet', () => {
 });
 
 describe('a store that accepts connections and does not answer', () => {
-  it('does not delay a start', async () => {
+  itAtNight('does not delay a start', async () => {
     const { url, env, faults } = await archiveBucket();
     const client = newClient(1);
     const answered = Promise.withResolvers<undefined>();

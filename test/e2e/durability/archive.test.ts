@@ -8,10 +8,10 @@ import { startArchiveBucket } from '../../support/aws/archive-bucket.ts';
 import { smallServer } from '../../support/processes/killed-server.ts';
 import { loseMachines } from '../../support/processes/lost-machines.ts';
 import { afterTest, temporaryDirectory } from '../../support/processes/server-process.ts';
-import { rounds } from '../../support/run/tier.ts';
+import { isNightly, rounds } from '../../support/run/tier.ts';
 
 const seed = Number(process.env['KILL_SEED'] ?? 1);
-const syncMachines = rounds({ what: 'machines lost with a sync archive', quick: 2, nightly: 100 });
+const syncMachines = rounds({ what: 'machines lost with a sync archive', quick: 1, nightly: 100 });
 const smallMachines = rounds({
   what: 'machines lost with small segments, which they remove',
   ...{ quick: 1, nightly: 50 },
@@ -31,10 +31,12 @@ function directory() {
 }
 
 describe('machines that are lost with their disks', () => {
-  it.each([
-    { what: 'S3', place: bucket },
-    { what: 'a directory', place: directory },
-  ])(
+  it.each(
+    [
+      { what: 'S3', place: bucket },
+      { what: 'a directory', place: directory },
+    ].slice(0, isNightly() ? 2 : 1),
+  )(
     `lose nothing acknowledged that is archived in $what before the answer (seed ${seed})`,
     async ({ place }) => {
       const archive = await place();

@@ -51,6 +51,7 @@ import {
 } from '../../support/processes/server-process.ts';
 import { needs } from '../../support/run/needs.ts';
 import { logLines } from '../../support/processes/server-log.ts';
+import { itAtNight } from '../../support/run/tier.ts';
 
 const { it: itWithDisk } = needs('root');
 
@@ -96,7 +97,7 @@ describe('a full disk', () => {
     await expectCounted(dataDir, sent);
   });
 
-  it('is distinguished from a limit on file sizes that the database reaches', async () => {
+  itAtNight('is distinguished from a limit on file sizes that the database reaches', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir, { shellBefore: 'ulimit -f 256' });
     const client = newClient(1);
@@ -125,7 +126,7 @@ describe('a data directory that cannot be used', () => {
     await expectRefusal(join(dataDir, 'new'), options, 'may not write there', '--data-dir');
   });
 
-  it('is named if one of its files belongs to another user', async () => {
+  itAtNight('is named if one of its files belongs to another user', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const acknowledged = await postSome(newClient(1), url, 3);
@@ -220,22 +221,25 @@ describe('damage to the log', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('stops the start if the record is not counted yet, changes nothing, and can be repaired', async () => {
-    const dataDir = temporaryDirectory();
-    const { server, url } = await startServer(dataDir);
-    const lock = holdDatabase(dataDir);
-    const acknowledged = await postSome(newClient(1), url, 20);
-    server.kill('SIGKILL');
-    await server.waitExit();
-    lock.release();
-    const mend = damageMiddleRecord(dataDir);
-    const { log } = dataPaths(dataDir);
-    const before = fingerprints(filesIn(log));
-    await expectRefusal(dataDir, {}, log, 'damaged', 'Nothing was changed', 'Restore');
-    expect(fingerprints(filesIn(log))).toEqual(before);
-    mend();
-    await expectCounted(dataDir, { acknowledged });
-  });
+  itAtNight(
+    'stops the start if the record is not counted yet, changes nothing, and can be repaired',
+    async () => {
+      const dataDir = temporaryDirectory();
+      const { server, url } = await startServer(dataDir);
+      const lock = holdDatabase(dataDir);
+      const acknowledged = await postSome(newClient(1), url, 20);
+      server.kill('SIGKILL');
+      await server.waitExit();
+      lock.release();
+      const mend = damageMiddleRecord(dataDir);
+      const { log } = dataPaths(dataDir);
+      const before = fingerprints(filesIn(log));
+      await expectRefusal(dataDir, {}, log, 'damaged', 'Nothing was changed', 'Restore');
+      expect(fingerprints(filesIn(log))).toEqual(before);
+      mend();
+      await expectCounted(dataDir, { acknowledged });
+    },
+  );
 });
 
 describe('a missing log', () => {
@@ -269,7 +273,7 @@ describe('the database of the counters', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('is refused at the start if its counters are damaged', async () => {
+  itAtNight('is refused at the start if its counters are damaged', async () => {
     const dataDir = temporaryDirectory();
     const first = await startServer(dataDir);
     const acknowledged = await postSome(newClient(1), first.url, 20);
@@ -281,7 +285,7 @@ describe('the database of the counters', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('ends the server if its idempotency keys are damaged', async () => {
+  itAtNight('ends the server if its idempotency keys are damaged', async () => {
     const dataDir = temporaryDirectory();
     const client = newClient(1);
     const first = await startServer(dataDir);
@@ -330,7 +334,7 @@ describe('the database of the counters', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('catches up if it is older than the log', async () => {
+  itAtNight('catches up if it is older than the log', async () => {
     const dataDir = temporaryDirectory();
     const { database } = dataPaths(dataDir);
     const backup = join(temporaryDirectory(), 'backup.db');
@@ -427,19 +431,22 @@ describe('SIGTERM', () => {
     await expectCounted(dataDir, { acknowledged, unanswered: [batch] });
   });
 
-  it('ends the server also while nothing can be counted; the next start counts', async () => {
-    const dataDir = temporaryDirectory();
-    const { server, url } = await startServer(dataDir);
-    const lock = holdDatabase(dataDir);
-    const acknowledged = await postSome(newClient(1), url, 20);
-    await stop(server);
-    const reader = openStatsReader(dataDir);
-    expect(reader.sizes()).toEqual({ rows: 0, dates: 0 });
-    expect(reader.pendingBytes()).toBeGreaterThan(0);
-    reader.close();
-    lock.release();
-    await expectCounted(dataDir, { acknowledged });
-  });
+  itAtNight(
+    'ends the server also while nothing can be counted; the next start counts',
+    async () => {
+      const dataDir = temporaryDirectory();
+      const { server, url } = await startServer(dataDir);
+      const lock = holdDatabase(dataDir);
+      const acknowledged = await postSome(newClient(1), url, 20);
+      await stop(server);
+      const reader = openStatsReader(dataDir);
+      expect(reader.sizes()).toEqual({ rows: 0, dates: 0 });
+      expect(reader.pendingBytes()).toBeGreaterThan(0);
+      reader.close();
+      lock.release();
+      await expectCounted(dataDir, { acknowledged });
+    },
+  );
 
   it('ends the server with the failure that stopped it from counting', async () => {
     const dataDir = temporaryDirectory();

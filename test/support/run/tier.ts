@@ -1,4 +1,4 @@
-import { beforeAll, inject } from 'vitest';
+import { beforeAll, inject, it } from 'vitest';
 
 /** How much of one kind of work a test file does, in each tier. */
 export interface Rounds {
@@ -26,3 +26,8 @@ export function rounds({ what, quick, nightly }: Rounds): number {
 export function isNightly(): boolean {
   return inject('tier') === 'nightly';
 }
+
+/** `it` for a test of a kind that `npm test` has another one of: only the nightly tier has it. */
+export const itAtNight: (name: string, test: () => void | Promise<void>) => void = isNightly()
+  ? it
+  : () => undefined;
