@@ -9,6 +9,7 @@ import { safeError } from '../cli/error-text.ts';
 import { stderrOutput, type LogOutput } from './log-output.ts';
 import type { LogSettings } from './serve-options.ts';
 import { visible } from '../cli/terminal-text.ts';
+import { withThousands } from '../../util/thousands.ts';
 
 /** How long the process waits at its end for a slow reader of the log. */
 const closeMs = 1_000;
@@ -27,7 +28,7 @@ export async function openLog({
   };
   const output = stderrOutput((lines, reason) => {
     const fields = { event: 'log_lines_dropped', lines, reason };
-    log.warn(fields, `dropped ${lines.toLocaleString('en')} lines of this log: ${visible(reason)}`);
+    log.warn(fields, `dropped ${withThousands(lines)} lines of this log: ${visible(reason)}`);
   });
   const toText = isText ? await textFormat() : (line: string) => line;
   const log = pino(options, { write: (line) => output.write(toText(line)) });
@@ -94,7 +95,7 @@ export class ServerLog {
     this.#log = log;
     this.#output = output;
     const more = (event: string) => (kind: string, suppressed: number) =>
-      log.warn({ event, kind, suppressed }, `and ${suppressed.toLocaleString('en')} more: ${kind}`);
+      log.warn({ event, kind, suppressed }, `and ${withThousands(suppressed)} more: ${kind}`);
     this.#refusals = new LineLimiter(more('requests_refused'));
     this.#defects = new LineLimiter(more('defects'));
   }

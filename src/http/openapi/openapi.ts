@@ -5,6 +5,7 @@ import { bearerDescription, plans } from './operations.ts';
 import type { MediaType, OperationPlan, Parameter } from './plan.ts';
 import { problemsOf } from './problems.ts';
 import { problemSchemaName, refTo, schemas, type Schema } from './schemas.ts';
+import { withThousands } from '../../util/thousands.ts';
 
 export interface ApiSettings {
   /** Of the program. */
@@ -192,7 +193,7 @@ export const itemErrorsText = `Item errors: ${Object.entries(itemErrors)
 
 function infoDescription(bodyBytesMax: number): string {
   return [
-    `Send batches to \`/ingest\`: at most ${bodyBytesMax.toLocaleString('en')} bytes each, as sent and inflated, with JSON nested at most ${jsonDepthMax} levels deep. Read the counters by date, type and state from \`/stats\`.`,
+    `Send batches to \`/ingest\`: at most ${withThousands(bodyBytesMax)} bytes each, as sent and inflated, with JSON nested at most ${jsonDepthMax} levels deep. Read the counters by date, type and state from \`/stats\`.`,
     'Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. With `Retry-After`, the same request may succeed later. An unknown path gets `not_found`, an unsupported method `method_not_allowed` with `Allow`. OPTIONS on a known path gets 204 with `Allow`.',
     'Callers can have a rate limit (`--rate-limit`); a request above it gets 429 with `Retry-After`. A server that requires no token accepts only the hosts `localhost`, IP addresses and the names of `--allowed-host`, and answers 421 to any other `Host`. Pages of other origins have access where `--cors-origin` names the origin; preflight requests, OPTIONS on any path, get 204.',
     itemErrorsText,
@@ -205,7 +206,7 @@ function operation(plan: OperationPlan, bodyBytesMax: number): OperationObject {
   const answers = mapValues(successes, ({ headers: names, ...rest }): ResponseObject => {
     return names.length === 0 ? rest : { ...rest, headers: headerRefs(names) };
   });
-  const limit = `At most ${bodyBytesMax.toLocaleString('en')} bytes, as sent and inflated, nested at most ${jsonDepthMax} levels deep.`;
+  const limit = `At most ${withThousands(bodyBytesMax)} bytes, as sent and inflated, nested at most ${jsonDepthMax} levels deep.`;
   return {
     operationId: id,
     tags: [tag],
