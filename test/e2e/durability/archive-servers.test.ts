@@ -209,6 +209,22 @@ describe('an archive that is away', () => {
     const verdictOn = judge(await readStats(client, copy.url));
     expect(batches.map(verdictOn)).toEqual(batches.map(() => 'once'));
   });
+
+  itAtNight('delays no start, even if it accepts connections and does not answer', async () => {
+    const { url, env, faults } = await archiveBucket();
+    const client = newClient(1);
+    const answered = Promise.withResolvers<undefined>();
+    faults.faultOf = () => ({ kind: 'wait', until: answered.promise });
+    const { url: server } = await startServer(temporaryDirectory(), serving(url, 'async', env));
+    expect((await archiveOf(client, server)).problem).toContain('no answer yet');
+    expect((await client.post(server, newBatch('one', 1, random)))?.status).toBe(200);
+    faults.faultOf = () => undefined;
+    answered.resolve(undefined);
+    await waitUntil('the archive', async () => {
+      const { lag_bytes: lag, problem } = await archiveOf(client, server);
+      return lag === 0 && problem === undefined;
+    });
+  });
 });
 
 describe('an archive that cannot be used', () => {
@@ -295,24 +311,6 @@ describe('a log that is damaged where it is not archived yet', () => {
     expect((await client.post(address, newBatch('third', 1, random)))?.status).toBe(200);
     server.kill('SIGTERM');
     expect((await server.waitExit()).code).toBe(0);
-  });
-});
-
-describe('a store that accepts connections and does not answer', () => {
-  itAtNight('does not delay a start', async () => {
-    const { url, env, faults } = await archiveBucket();
-    const client = newClient(1);
-    const answered = Promise.withResolvers<undefined>();
-    faults.faultOf = () => ({ kind: 'wait', until: answered.promise });
-    const { url: server } = await startServer(temporaryDirectory(), serving(url, 'async', env));
-    expect((await archiveOf(client, server)).problem).toContain('no answer yet');
-    expect((await client.post(server, newBatch('one', 1, random)))?.status).toBe(200);
-    faults.faultOf = () => undefined;
-    answered.resolve(undefined);
-    await waitUntil('the archive', async () => {
-      const { lag_bytes: lag, problem } = await archiveOf(client, server);
-      return lag === 0 && problem === undefined;
-    });
   });
 });
 
