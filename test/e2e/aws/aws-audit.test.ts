@@ -28,7 +28,7 @@ import {
 } from '../../support/aws/aws-store.ts';
 import { Lambdas } from '../../support/aws/lambda.ts';
 import { needs } from '../../support/run/needs.ts';
-import { itAtNight, isNightly, rounds } from '../../support/run/tier.ts';
+import { isNightly, rounds } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Java');
 
@@ -260,7 +260,7 @@ describe('audit of a store on AWS', () => {
 });
 
 describe('idempotency keys', () => {
-  itAtNight('that are lost, changed or of no batch are named, and made good', async () => {
+  it('that are lost, changed or of no batch are named, and made good', async () => {
     const keyed: string[] = [];
     for (let n = 20; n < 25; n++) keyed.push(await post(n, 2, `key-${n}`));
     await lambdas.drain();
@@ -321,7 +321,7 @@ describe('idempotency keys', () => {
     ]);
   });
 
-  itAtNight('of batches from elsewhere are theirs, or those of a later one', async () => {
+  it('of batches from elsewhere are theirs, or those of a later one', async () => {
     const engine = new AwsEngine(aws, lambdas.store, Date.now());
     const replayed = async (receivedAt: number, state: string) => {
       const items = [{ type: 'laptop', state, timestamp: `${date}T10:00:00Z` }];
@@ -426,7 +426,7 @@ describe('rebuild of a store on AWS', () => {
     expect((await counters()).find(({ state }) => state === 'own 20')?.count).toBe(1);
   });
 
-  itAtNight('does without damaged bodies only where that is asked for', async () => {
+  it('does without damaged bodies only where that is asked for', async () => {
     await damage(rawKeys[6] ?? '');
     await deleteBody(rawKeys[7] ?? '');
     const before = await counters();

@@ -16,7 +16,6 @@ import {
 import { directory, run } from '../../support/processes/command-line.ts';
 import { Lambdas } from '../../support/aws/lambda.ts';
 import { needs } from '../../support/run/needs.ts';
-import { itAtNight } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Java');
 
@@ -140,7 +139,7 @@ function isOfTables(word: string, at: number, words: readonly string[]): boolean
 }
 
 describe('after a restore', () => {
-  itAtNight('nothing counts twice where the ledger is older than the counters', async () => {
+  it('nothing counts twice where the ledger is older than the counters', async () => {
     const ledgerTable = await copyTable(aws.dynamodb, early.ledger);
     const names = ['--stack', 'local', '--ledger', ledgerTable];
     const restored = { ...store, ledgerTable };

@@ -11,7 +11,6 @@ import {
   items,
 } from '../../support/dashboard.ts';
 import { needs } from '../../support/run/needs.ts';
-import { itAtNight } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Chromium');
 const { blank, serve, openFleet, openYear } = dashboards();
@@ -80,30 +79,27 @@ describe('live', () => {
     await page.locator('.heat', { hasText: '9' }).waitFor();
   });
 
-  itAtNight(
-    'what comes before the last answer of a load is shown, even if that answer is the newer one',
-    async () => {
-      const url = await serve();
-      await count(url, fleet);
-      const { page } = await blank();
-      const paths = new Set<string>();
-      let isCounted = false;
-      await page.route(/group_by=date$/, async (route) => {
-        const path = route.request().url();
-        // The second time, the load has the counts, and asks where the data begin.
-        if (paths.has(path) && !isCounted) {
-          isCounted = true;
-          await count(url, items(0, 'laptop', 'erased', 3));
-        }
-        paths.add(path);
-        await route.continue();
-      });
-      await page.goto(`${url}/?live=1`);
-      await becomes(page, 'Events', '15');
-    },
-  );
+  it('what comes before the last answer of a load is shown, even if that answer is the newer one', async () => {
+    const url = await serve();
+    await count(url, fleet);
+    const { page } = await blank();
+    const paths = new Set<string>();
+    let isCounted = false;
+    await page.route(/group_by=date$/, async (route) => {
+      const path = route.request().url();
+      // The second time, the load has the counts, and asks where the data begin.
+      if (paths.has(path) && !isCounted) {
+        isCounted = true;
+        await count(url, items(0, 'laptop', 'erased', 3));
+      }
+      paths.add(path);
+      await route.continue();
+    });
+    await page.goto(`${url}/?live=1`);
+    await becomes(page, 'Events', '15');
+  });
 
-  itAtNight('other states change the rate of a chosen one', async () => {
+  it('other states change the rate of a chosen one', async () => {
     const url = await serve();
     await count(url, fleet);
     const { page } = await blank();
@@ -113,7 +109,7 @@ describe('live', () => {
     await becomes(page, 'Failure rate', '10.0%');
   });
 
-  itAtNight('costs one small request a look, whatever the view', async () => {
+  it('costs one small request a look, whatever the view', async () => {
     const { page, answers } = await openYear('/?live=1&range=365&type=laptop');
     await expect.poll(() => answers.length, { interval: 100 }).toBeGreaterThan(0);
     await page.locator('.dashboard[aria-busy=false]').waitFor();

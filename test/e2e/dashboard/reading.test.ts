@@ -216,7 +216,7 @@ describe('the charts', () => {
     expect(days(page)).toEqual([dayAgo(28), dayAgo(26)]);
   });
 
-  itAtNight('have weeks and months as bars, one unit at the axis, and straight lines', async () => {
+  it('have weeks and months as bars, one unit at the axis, and straight lines', async () => {
     const { page } = await openYear('/?range=90');
     await button(page, 'Months').click();
     await page.getByRole('heading', { name: 'Events per month' }).waitFor();
@@ -266,7 +266,7 @@ describe('the charts', () => {
     expect(search(page).get('heat')).toBe('rate');
   });
 
-  itAtNight('keep their legend where the system replaces colours', async () => {
+  it('keep their legend where the system replaces colours', async () => {
     const tab = await openYear('/?range=30', { forcedColors: 'active' });
     const { page } = tab;
     const seen = await page.evaluate(

@@ -203,7 +203,7 @@ describe('the dashboard', () => {
     expect(tab.complaints).toEqual([]);
   });
 
-  itAtNight('waits its turn where it may ask only so often', async () => {
+  it('waits its turn where it may ask only so often', async () => {
     const access = serverAccess({
       tokens: () => new TokenTable(undefined),
       isOpenWithoutTokens: true,

@@ -183,7 +183,7 @@ describe('an archive that is away', () => {
     expect([verdictOn(unsure), verdictOn(known)]).toEqual(['once', 'none']);
   });
 
-  itAtNight('may lose replies, be slow and refuse requests in sync mode', async () => {
+  it('may lose replies, be slow and refuse requests in sync mode', async () => {
     const { url, env, faults } = await archiveBucket();
     const client = newClient(4);
     const { url: server } = await startServer(temporaryDirectory(), serving(url, 'sync', env));
@@ -210,7 +210,7 @@ describe('an archive that is away', () => {
     expect(batches.map(verdictOn)).toEqual(batches.map(() => 'once'));
   });
 
-  itAtNight('delays no start, even if it accepts connections and does not answer', async () => {
+  it('delays no start, even if it accepts connections and does not answer', async () => {
     const { url, env, faults } = await archiveBucket();
     const client = newClient(1);
     const answered = Promise.withResolvers<undefined>();

@@ -334,7 +334,7 @@ describe('the database of the counters', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  itAtNight('catches up if it is older than the log', async () => {
+  it('catches up if it is older than the log', async () => {
     const dataDir = temporaryDirectory();
     const { database } = dataPaths(dataDir);
     const backup = join(temporaryDirectory(), 'backup.db');
@@ -431,22 +431,19 @@ describe('SIGTERM', () => {
     await expectCounted(dataDir, { acknowledged, unanswered: [batch] });
   });
 
-  itAtNight(
-    'ends the server also while nothing can be counted; the next start counts',
-    async () => {
-      const dataDir = temporaryDirectory();
-      const { server, url } = await startServer(dataDir);
-      const lock = holdDatabase(dataDir);
-      const acknowledged = await postSome(newClient(1), url, 20);
-      await stop(server);
-      const reader = openStatsReader(dataDir);
-      expect(reader.sizes()).toEqual({ rows: 0, dates: 0 });
-      expect(reader.pendingBytes()).toBeGreaterThan(0);
-      reader.close();
-      lock.release();
-      await expectCounted(dataDir, { acknowledged });
-    },
-  );
+  it('ends the server also while nothing can be counted; the next start counts', async () => {
+    const dataDir = temporaryDirectory();
+    const { server, url } = await startServer(dataDir);
+    const lock = holdDatabase(dataDir);
+    const acknowledged = await postSome(newClient(1), url, 20);
+    await stop(server);
+    const reader = openStatsReader(dataDir);
+    expect(reader.sizes()).toEqual({ rows: 0, dates: 0 });
+    expect(reader.pendingBytes()).toBeGreaterThan(0);
+    reader.close();
+    lock.release();
+    await expectCounted(dataDir, { acknowledged });
+  });
 
   it('ends the server with the failure that stopped it from counting', async () => {
     const dataDir = temporaryDirectory();
@@ -534,9 +531,12 @@ async function expectCounted(
 /** All counters of a directory in which everything is counted. */
 function readRows(dataDir: string): CounterRow[] {
   const reader = openStatsReader(dataDir);
-  afterTest(() => reader.close());
-  expect(reader.pendingBytes()).toBe(0);
-  return [...reader.query({ from: firstDate, to: lastDate, types: [], states: [] })].flat();
+  try {
+    expect(reader.pendingBytes()).toBe(0);
+    return [...reader.query({ from: firstDate, to: lastDate, types: [], states: [] })].flat();
+  } finally {
+    reader.close();
+  }
 }
 
 function expectEachCounted(

@@ -19,7 +19,11 @@ const percent = rounds({
 const scale = percent / 100;
 const timeout = 3_600_000;
 
-const quickly = new Set(['500/s, counting is down for 60 min', 'a replay fills an empty stack']);
+const quickly = new Set([
+  '500/s, counting is down for 60 min',
+  'requests are cut off while counting is down',
+  'a replay fills an empty stack',
+]);
 const scenarios = Object.entries({ ...standstills, ...troubles }).filter(
   ([name]) => isNightly() || quickly.has(name),
 );
