@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { build, type Metafile } from 'esbuild';
-import ts from 'typescript';
+import ts from '@typescript/typescript6';
 
 import { bundleHandlers } from '../infra/bundle.ts';
 

@@ -135,6 +135,6 @@ function formatDate(format: Intl.DateTimeFormat, instant: number): CalendarDate 
   const parts = format.formatToParts(instant);
   const part = (type: string) => parts.find((each) => each.type === type)?.value ?? '';
   const year = part('year').padStart(4, '0');
-  const isInRange = year.length === 4 && !/^B/.test(part('era'));
+  const isInRange = year.length === 4 && !part('era').startsWith('B');
   return isInRange ? `${year}-${part('month')}-${part('day')}` : undefined;
 }

@@ -68,7 +68,8 @@ function told(lines: readonly Line[]): Line[] {
       Namespace: 'DevicePipeline',
       Dimensions: [['service', 'function']],
     });
-    const defined = (sets[0]?.['Metrics'] as Line[]).map(({ Name }) => Name);
+    const metrics = sets[0]?.['Metrics'] as Line[];
+    const defined = metrics.map(({ Name }) => Name);
     const amounts = Object.keys(rest).filter((name) => name !== 'service' && name !== 'function');
     expect(defined.sort()).toEqual([...amounts, 'Duration'].sort());
     return rest;

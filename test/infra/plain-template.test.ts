@@ -164,11 +164,13 @@ describe('the template for those without the CDK', () => {
     expect(text).toContain(
       '["/aws/vendedlogs/device-pipeline/",{"Ref":"AWS::StackName"},"/access"]',
     );
-    const { POWERTOOLS_SERVICE_NAME: service } = (
-      Object.values(template.Resources).find(({ Type }) => Type === 'AWS::Lambda::Function')
-        ?.Properties['Environment'] as { Variables: Json }
-    ).Variables;
-    expect(service).toEqual({ Ref: 'AWS::StackName' });
+    const ofFunction = Object.values(template.Resources).find(
+      ({ Type }) => Type === 'AWS::Lambda::Function',
+    );
+    const environment = ofFunction?.Properties['Environment'];
+    expect(environment).toMatchObject({
+      Variables: { POWERTOOLS_SERVICE_NAME: { Ref: 'AWS::StackName' } },
+    });
     const name = { 'Fn::Join': ['_', { 'Fn::Split': ['-', { Ref: 'AWS::StackName' }] }] };
     expect(template.Resources['Athena']?.Properties['DatabaseInput']).toMatchObject({ Name: name });
   });

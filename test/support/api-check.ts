@@ -56,7 +56,7 @@ export class ApiCheck {
     const media = response.content?.[type];
     expect(media, `${what} has a body of type ${type}, which is not in the document`).toBeDefined();
     if (media !== undefined)
-      this.#body(what, media, /json$/.test(type) && !/ndjson/.test(type), text);
+      this.#body(what, media, type.endsWith('json') && !type.includes('ndjson'), text);
   }
 
   /** Checks all examples; returns their number. */

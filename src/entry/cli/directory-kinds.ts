@@ -83,7 +83,7 @@ export function checkReplayEnds({ from, to }: Pick<ReplayOptions, 'from' | 'to'>
   }
 }
 
-function withRealPath(end: ReplayOptions['to']): object {
+function withRealPath(end: ReplayOptions['from' | 'to']): object {
   if ('url' in end || end.dataDir === undefined) return end;
   return { dataDir: realPathIfExists(end.dataDir) };
 }

@@ -61,7 +61,7 @@ describe('with tokens', () => {
     expect(await page.evaluate('JSON.stringify(localStorage)')).not.toContain('dpl_');
     await page.reload();
     await becomes(page, 'Events', '12');
-    const [other] = await Promise.all([open(url)]);
+    const other = await open(url);
     await other.page.getByLabel('Token').waitFor();
     await button(page, 'Live').click();
     await page.locator('.live[aria-pressed=true]').waitFor();
