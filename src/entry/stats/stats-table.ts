@@ -1,6 +1,7 @@
 import type { Dimension, StatsRow } from '../../pipeline/stats/formats.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { visible } from '../cli/terminal-text.ts';
+import type { Column } from './text-table.ts';
 
 const barCellsMax = 20;
 /** Shorter bars say nothing. */
@@ -31,45 +32,47 @@ export async function statsTable(
   columns: readonly Dimension[],
   terminal?: Terminal,
 ): Promise<string> {
-  const { default: CliTable } = await import('cli-table3');
+  const { textTable, textWidth } = await import('./text-table.ts');
   const { rowsMax = rows.length, isColourful = false } = terminal ?? {};
   const shown =
     rows.length <= rowsMax ? rows : [...rows].sort((a, b) => b.count - a.count).slice(0, rowsMax);
   const total = rows.reduce((sum, { count }) => sum + count, 0);
   const largest = rows.reduce((most, { count }) => Math.max(most, count), 0);
   const cells = shown.map((row) => columns.map((name) => visible(row[name] ?? '')));
-  const widths = widthsOf(columns, cells, withThousands(total).length, terminal);
-  const hasBars = terminal !== undefined && widths.bar >= barCellsMin;
-  const shares = terminal === undefined ? [] : ['share'];
-  const output = new CliTable({
-    head: [...columns, 'count', ...shares, ...(hasBars ? [''] : [])],
-    colWidths: widths.names.map((cellsOfName) => cellsOfName + edgeCells - 1),
-    colAligns: [...columns.map(() => 'left' as const), 'right', 'right', 'left'],
-    // cli-table3 would write colours to a file, too.
-    style: {
-      head: isColourful ? ['bold'] : [],
-      border: isColourful ? ['gray'] : [],
-      compact: true,
-    },
-  });
-  shown.forEach(({ state = '', count }, index) => {
-    const isRed = isColourful && isFailing(state);
-    const paint = (text: string) => (isRed ? `\u001b[31m${text}\u001b[39m` : text);
-    const names = (cells[index] ?? []).map((text, at) =>
-      columns[at] === 'state' ? paint(text) : text,
-    );
-    const share = shares.map(() => percent(count, total));
-    const bars = hasBars ? [paint(bar(count, largest, widths.bar))] : [];
-    output.push([...names, withThousands(count), ...share, ...bars]);
-  });
+  const natural = columns.map((name, at) =>
+    cells.reduce((most, row) => Math.max(most, textWidth(row[at] ?? '')), minWidthOf(name)),
+  );
+  const countCells = Math.max('count'.length, withThousands(total).length);
+  const shareCells = Math.max('share'.length, percent(largest, total).length);
+  const widths = widthsOf(natural, countCells + shareCells, terminal);
+  const hasBars = rows.length > 0 && widths.bar >= barCellsMin;
   const left = rows.length - shown.length;
   const title =
     left === 0
       ? 'total'
       : `total, with ${withThousands(left)} smaller ${left === 1 ? 'row' : 'rows'}`;
-  const empty = [...shares, ...(hasBars ? [''] : [])].map(() => '');
-  output.push([{ colSpan: columns.length, content: title }, withThousands(total), ...empty]);
-  return `${output.toString()}\n`;
+  const column = (title: string, width: number, align: Column['align']) => ({
+    title,
+    width,
+    align,
+  });
+  const table = [
+    ...columns.map((name, at) => column(name, widths.names[at] ?? 0, 'left')),
+    column('count', countCells, 'right'),
+    ...(terminal === undefined ? [] : [column('share', shareCells, 'right')]),
+    ...(hasBars ? [column('', widths.bar, 'left')] : []),
+  ];
+  const lines = shown.map(({ state = '', count }, index) => ({
+    texts: [
+      ...(cells[index] ?? []),
+      withThousands(count),
+      ...(terminal === undefined ? [] : [percent(count, total)]),
+      ...(hasBars ? [bar(count, largest, widths.bar)] : []),
+    ],
+    red: isFailing(state) ? [columns.indexOf('state'), columns.length + 2] : [],
+  }));
+  const totals = { span: columns.length, texts: [title, withThousands(total)] };
+  return textTable(table, lines, totals, isColourful);
 }
 
 /** The word by which the dashboard, too, takes a state for a failure unless the reader chooses others. */
@@ -82,22 +85,23 @@ function percent(part: number, all: number): string {
   return share > 0 && share < 0.1 ? '<0.1%' : `${share.toFixed(1)}%`;
 }
 
+/** Of a column of names: the first one holds the word for the totals. */
+function minWidthOf(name: string): number {
+  return Math.max(name.length, 'total'.length);
+}
+
 /** The widths of the names and of the bars, so that the table is no wider than the terminal. */
 function widthsOf(
-  columns: readonly Dimension[],
-  cells: readonly (readonly string[])[],
-  countCells: number,
+  natural: readonly number[],
+  numberCells: number,
   terminal: Terminal | undefined,
 ): { readonly names: readonly number[]; readonly bar: number } {
-  const names = columns.map((name, at) =>
-    cells.reduce((most, row) => Math.max(most, Array.from(row[at] ?? '').length), name.length),
-  );
-  if (terminal === undefined) return { names: [], bar: 0 };
-  const others = Math.max(countCells, 'count'.length) + 'share'.length + 3 * edgeCells + 1;
-  const room = terminal.width - others - columns.length * edgeCells;
+  if (terminal === undefined) return { names: natural, bar: 0 };
+  const others = numberCells + 3 * edgeCells + 1;
+  const room = terminal.width - others - natural.length * edgeCells;
   const reserved = terminal.width < 100 ? barCellsMax / 2 : barCellsMax;
-  const wished = Math.max(nameCellsMin * columns.length, room - reserved);
-  const clipped = clip(names, wished);
+  const wished = Math.max(nameCellsMin * natural.length, room - reserved);
+  const clipped = clip(natural, wished);
   const bar = Math.min(barCellsMax, room - clipped.reduce((sum, width) => sum + width, 0));
   return { names: clipped, bar };
 }

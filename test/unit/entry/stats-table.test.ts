@@ -1,5 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 
+import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
 
 import { dayLine } from '../../../src/entry/stats/day-line.ts';
@@ -83,6 +84,35 @@ describe('a table', () => {
       expect(lines.join('')).toContain('…');
       expect(lines.join('')).toContain('2026-01-02');
     }
+  });
+
+  it('counts the columns that a terminal shows, also of wide characters, and clips between them', async () => {
+    const wide = [
+      { date: '2026-01-02', type: '手机'.repeat(40), state: 'erased', count: 5 },
+      { date: '2026-01-02', type: `${'x'.repeat(60)}é`, state: '平板', count: 5 },
+    ];
+    for (const width of [undefined, 80, 81]) {
+      const shown = width === undefined ? undefined : { ...terminal, width };
+      const widths = linesOf(await statsTable(wide, columns, shown)).map((line) =>
+        stringWidth(line),
+      );
+      expect(new Set(widths).size, String(width)).toBe(1);
+      if (width !== undefined) expect(widths[0]).toBeLessThanOrEqual(width);
+    }
+  });
+
+  it('of no counts is one, too, and the word for the totals fits beside short names', async () => {
+    expect(linesOf(await statsTable([], columns))).toHaveLength(5);
+    const short = [{ type: 'tv', count: 1 }];
+    expect(linesOf(await statsTable(short, ['type'], terminal)).at(-2)).toMatch(/^│ total │ +1 │/);
+  });
+
+  it('takes time in proportion to its rows', async () => {
+    const many = Array.from({ length: 20_000 }, (_, n) => ({ type: `type ${n}`, count: n }));
+    // A library compares each cell with all rows before it, which takes minutes.
+    const lines = linesOf(await statsTable(many, ['type']));
+    expect(lines).toHaveLength(20_005);
+    expect(lines.at(-2)).toContain('199,990,000');
   });
 
   it('has the largest rows if not all fit, and the total of all', async () => {
