@@ -25,13 +25,23 @@ export function dayRule(zone: string): DayOf {
 
 /** Whether the name is a day rule: `as-written`, `UTC` or a zone of the IANA database. */
 export function isDayZone(name: string): boolean {
-  if (name === asWritten) return true;
+  return canonicalDayZone(name) !== undefined;
+}
+
+/** Whether two names are of the same day rule: zones have several names, in upper or lower case. */
+export function isSameDayZone(one: string, other: string): boolean {
+  return one === other || (isDayZone(one) && canonicalDayZone(one) === canonicalDayZone(other));
+}
+
+/** The name that all names of a zone share; it may be an older one. Undefined for no day rule. */
+function canonicalDayZone(name: string): string | undefined {
+  if (name === asWritten) return name;
   // Intl also accepts offsets such as +01:00, which have no daylight saving time.
-  if (!/^[A-Za-z]/.test(name)) return false;
+  if (!/^[A-Za-z]/.test(name)) return undefined;
   try {
-    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== '';
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone;
   } catch (error) {
-    if (error instanceof RangeError) return false;
+    if (error instanceof RangeError) return undefined;
     throw error;
   }
 }

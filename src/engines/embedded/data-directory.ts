@@ -4,16 +4,16 @@ import {
   chownSync,
   constants,
   existsSync,
-  mkdirSync,
   readFileSync,
   renameSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
 import { nodeFileSystem } from './log/file-system.ts';
+import { makeDirectories } from '../../util/directories.ts';
 import { isSqliteBusy, sqliteFailure } from '../../util/sqlite.ts';
 
 /** The paths in a data directory. */
@@ -129,7 +129,7 @@ export function makeDataDirectory({ root }: DataPaths): void {
 function makeUsable(root: string, ...directories: readonly string[]): void {
   try {
     for (const directory of directories) {
-      makeDirectories(directory);
+      makeDurably(directory);
       accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
     }
   } catch (error) {
@@ -143,7 +143,7 @@ function makeUsable(root: string, ...directories: readonly string[]): void {
  */
 export function makeLogDirectory(paths: DataPaths): void {
   if (statSync(paths.log, { throwIfNoEntry: false })?.isDirectory() === true) return;
-  makeDirectories(paths.log);
+  makeDurably(paths.log);
   chownToOwner(paths, paths.log);
 }
 
@@ -154,13 +154,9 @@ export function chownToOwner({ root }: DataPaths, path: string): void {
   if (uid !== 0) chownSync(path, uid, gid);
 }
 
-/** Not mkdir's `recursive`, which never returns if a parent exists and accepts no entries (/proc). */
-function makeDirectories(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
-  makeDirectories(dirname(path));
-  mkdirSync(path, { mode: 0o750 });
-  // A power failure must not remove the directory and everything acknowledged in it.
-  nodeFileSystem.syncDirectory(dirname(path));
+/** A power failure must not remove the directory and everything acknowledged in it. */
+function makeDurably(path: string): void {
+  makeDirectories(path, (parent) => nodeFileSystem.syncDirectory(parent));
 }
 
 /** Only for the error message of a second process; the lock decides. */
@@ -215,7 +211,7 @@ const reasons: Record<string, string> = {
   EPERM: 'this user may not write there',
   EROFS: 'its file system is read-only',
   ENOTDIR: 'a part of that path is a file',
-  EEXIST: 'a part of that path is a file',
+  EEXIST: 'a part of that path is a file, or a link to what does not exist',
   ENOENT: 'it cannot be made there',
   ENOSPC: 'the disk is full',
   EMFILE: 'this process may not open more files (ulimit -n)',

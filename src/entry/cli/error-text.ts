@@ -1,3 +1,5 @@
+import { sqliteFailure } from '../../util/sqlite.ts';
+
 /** A line of a stack trace that is a stack frame. */
 const frame = /^\s+at .{1,400}$/;
 const framesMax = 20;
@@ -36,11 +38,20 @@ const remedies: Readonly<Record<string, string>> = {
   ENOTDIR: 'A part of that path is a file: choose a directory.',
   EEXIST: 'That path exists already: choose another one.',
   EMFILE: 'Raise the limit on open files (ulimit -n) and run the command again.',
+  // A thread needs some ten descriptors.
+  ERR_WORKER_INIT_FAILED: 'Raise the limit on open files (ulimit -n) and run the command again.',
 };
+
+const cannotOpen =
+  'Run the command as the user that the server runs as, and raise the limit on open files (ulimit -n) if it is low.';
 
 /** The message of an error, with what to do about it, for the user of a command. */
 export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const remedy = remedies[(error as NodeJS.ErrnoException).code ?? ''];
+  const remedy =
+    remedies[(error as NodeJS.ErrnoException).code ?? ''] ??
+    ([error, error.cause].some((each) => sqliteFailure(each) === 'cannotOpen')
+      ? cannotOpen
+      : undefined);
   return remedy === undefined ? error.message : `${error.message}. ${remedy}`;
 }

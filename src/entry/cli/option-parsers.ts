@@ -136,6 +136,11 @@ export function nonEmpty(flag: string): (text: string) => string {
   };
 }
 
+/** A parser of what to listen on. An IPv6 address may be in brackets, as in a URL. */
+export function listenAddress(flag: string): (text: string) => string {
+  return (text) => nonEmpty(flag)(text).replace(/^\[(.*)\]$/, '$1');
+}
+
 /** A parser of bearer tokens. Its errors do not quote the token. */
 export function bearerToken(flag: string): (text: string) => string {
   return (text) => {

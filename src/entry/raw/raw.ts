@@ -1,10 +1,11 @@
 import { once } from 'node:events';
-import { closeSync, mkdirSync, openSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { isBatchId, readRawKey } from '../../domain/batch-id.ts';
 import type { BatchDetails } from '../../pipeline/ports.ts';
 import type { RawBatchEntry, RawEntry, StoreAdmin } from '../../pipeline/store-admin.ts';
+import { makeDirectories } from '../../util/directories.ts';
 import { inParallel } from '../../util/in-parallel.ts';
 import { withThousands } from '../../util/thousands.ts';
 import type { StorePlace } from '../cli/common-options.ts';
@@ -62,7 +63,7 @@ async function exportStore(
 ): Promise<number> {
   const dayZone = store.dayZone();
   const pages = store.raw.list(received, { keys: 'kept' });
-  mkdirSync(join(directory, 'raw'), { recursive: true });
+  makeDirectories(join(directory, 'raw'));
   const path = exportListOf(directory);
   const list = openSync(`${path}.part`, 'w');
   const progress = openProgress(undefined);

@@ -1,3 +1,4 @@
+import { isSameDayZone } from '../../domain/day.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { checkReplayEnds } from '../cli/directory-kinds.ts';
 import { openProgress } from '../cli/progress.ts';
@@ -57,7 +58,7 @@ function checkDays(
   { dayZone: to }: OpenedTarget,
   isAllowed: boolean,
 ): void {
-  if (from === undefined || to === undefined || from === to || isAllowed) return;
+  if (from === undefined || to === undefined || isAllowed || isSameDayZone(from, to)) return;
   throw new Error(
     `The day rule of the source is ${from}, that of the target ${to}, so items near midnight would count on other dates. Give --allow-other-days if that is intended.`,
   );

@@ -11,7 +11,7 @@ import {
   dayZone,
   daysToKeep,
   hosts,
-  nonEmpty,
+  listenAddress,
   oneOf,
   origins,
   rate,
@@ -81,7 +81,7 @@ export function addServeOptions(command: Command): Command {
   const port = wholeNumber(0, 65_535);
   const days = wholeNumber(1, 36_500);
   const options = [
-    setting('--host <address>', 'the address to listen on', nonEmpty).default('127.0.0.1'),
+    setting('--host <address>', 'the address to listen on', listenAddress).default('127.0.0.1'),
     setting('--port <number>', 'the port; 0 picks a free one', port).default(8080),
     dataDirOption(),
     setting(
@@ -124,7 +124,7 @@ export function addServeOptions(command: Command): Command {
     ),
     setting(
       '--allowed-host <name...>',
-      'if no token is required: accept these host names beside localhost and IP addresses',
+      'if no token is required: accept these names in Host, beside localhost and the address of --host',
       hosts,
     ),
     setting('--cors-origin <origin...>', 'web origins that may send requests (CORS)', origins),

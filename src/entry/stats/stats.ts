@@ -52,11 +52,18 @@ export async function stats(options: StatsOptions): Promise<number> {
 async function show(options: StatsOptions, stop: AbortSignal): Promise<number> {
   const { source, range = lastWeek(), watchMs } = options;
   if (options.range === undefined && watchMs === undefined)
-    note(`the last 7 days, ${range.from} to ${range.to}; choose others with --from and --to`);
+    note(
+      `the last 7 days${beyondToday(range)}, ${range.from} to ${range.to}; choose others with --from and --to`,
+    );
   const question = { ...options, range, stop };
   const text = await textOf(await readRowsOf(source, question), question);
   process.stdout.write(watchMs === undefined ? text : headed(text, question));
   return 0;
+}
+
+function beyondToday({ to }: DateRange): string {
+  const today = new Date().toISOString().slice(0, 10);
+  return to > today ? ' and tomorrow, which has begun in some time zones' : '';
 }
 
 /** What is watched, and when the counts were read. On a terminal it replaces what was there. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { statSync, writeSync } from 'node:fs';
 
 import { tokenEntry, tokenHash, type Token } from '../../auth/token.ts';
 import { dataPaths, readError } from '../../engines/embedded/data-directory.ts';
@@ -26,15 +26,16 @@ export function tokenCreate(options: TokenCreateOptions): number {
     process.stdout.write(`${jsonText({ token: text, entry: tokenEntry(token) })}\n`);
     return 0;
   }
-  changeTokens(dataPaths(dataDir), (tokens) => {
+  const add = (tokens: readonly Token[]) => {
     if (tokens.some((known) => known.name === name)) {
       throw new Error(
         `The token ${name} exists already. Choose another --name, or replace it with \`token rotate\`.`,
       );
     }
     return [...tokens, token];
-  });
-  show(text, `${name}, for ${scopes.join(' and ')}${ending(token)}`);
+  };
+  changeTokens(dataPaths(dataDir), add, () => print(text));
+  explain(`${name}, for ${scopes.join(' and ')}${ending(token)}`);
   return 0;
 }
 
@@ -50,7 +51,7 @@ export function tokenRotate({ dataDir, name, overlapMs }: TokenRotateOptions): n
   const text = newToken();
   const endOfOld = Date.now() + overlapMs;
   checkIsThere(dataDir);
-  changeTokens(dataPaths(dataDir), (tokens) => {
+  const replace = (tokens: readonly Token[]) => {
     const latest = named(tokens, name).at(-1);
     if (latest === undefined) throw unknown(name);
     const kept = tokens
@@ -61,8 +62,9 @@ export function tokenRotate({ dataDir, name, overlapMs }: TokenRotateOptions): n
       )
       .filter((token) => token.name !== name || (token.expiresAt ?? Infinity) > Date.now());
     return [...kept, { ...latest, sha256: tokenHash(text) }];
-  });
-  show(text, `${name}; the old token expires at ${new Date(endOfOld).toISOString()}`);
+  };
+  changeTokens(dataPaths(dataDir), replace, () => print(text));
+  explain(`${name}; the old token expires at ${new Date(endOfOld).toISOString()}`);
   return 0;
 }
 
@@ -120,9 +122,23 @@ function newToken(): string {
   return `${prefix}${randomBytes(secretBytes).toString('base64url')}`;
 }
 
-/** Writes only the token to standard output, so that a shell can assign it to a variable. */
-function show(text: string, what: string): void {
-  process.stdout.write(`${text}\n`);
+/**
+ * Writes only the token to standard output, so that a shell can assign it to a variable. Called before
+ * the token is stored: one that was never shown would lock out clients without tokens.
+ */
+function print(text: string): void {
+  try {
+    writeSync(1, `${text}\n`);
+  } catch (error) {
+    const { message } = error as Error;
+    throw new Error(
+      `The token could not be written to standard output (${message}), so nothing was changed. Run the command again where it can.`,
+      { cause: error },
+    );
+  }
+}
+
+function explain(what: string): void {
   process.stderr.write(
     `${what}. It cannot be shown again. A running server accepts it within a second.\n`,
   );

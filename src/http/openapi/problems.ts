@@ -31,7 +31,7 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
   compression_not_supported:
     'The batch was not stored. Send it without `Content-Encoding`, with the same Idempotency-Key.',
   host_not_allowed:
-    'Use `localhost` or an IP address, start the server with `--allowed-host NAME`, or create a token.',
+    'Use `localhost` or the address that the server listens on, start the server with `--allowed-host NAME`, or create a token.',
   idempotency_key_reused: 'Use a new key for another body, or resend the original body.',
   replay_conflict: 'Do not send it again: another batch has this id.',
   replay_differs: 'Send it to a server with the same rules for days and items.',

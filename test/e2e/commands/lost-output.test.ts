@@ -1,4 +1,4 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
@@ -144,4 +144,23 @@ it('a command ends as usual if its stderr is closed', async () => {
   });
   closeSync(full);
   expect(await once(child, 'close')).toEqual([2, null]);
+});
+
+it('a token that could not be shown is not made, and leaves the server open', async () => {
+  const dataDir = temporaryDirectory();
+  const { url } = await startServer(dataDir);
+  const make = (to: string) =>
+    spawnSync(
+      'sh',
+      ['-c', `exec ${process.execPath} ${commandPath} token create --name a --for read ${to}`],
+      { env: { ...process.env, DEVICE_PIPELINE_DATA_DIR: dataDir }, encoding: 'utf8' },
+    );
+  const { status, stderr } = make('>/dev/full');
+  expect(stderr).toMatch(/^device-pipeline: The token could not be written .*nothing was changed/);
+  expect(status).toBe(1);
+  expect((await postBatch(url, [good])).status).toBe(200);
+  const made = make('');
+  expect(made).toMatchObject({ status: 0, stdout: expect.stringMatching(/^dpl_\S+\n$/) as string });
+  await waitUntil('the token', async () => (await postBatch(url, [good])).status === 401);
+  expect(make('')).toMatchObject({ status: 1, stdout: '' });
 });

@@ -19,6 +19,7 @@ import {
   waitCounted,
   type ServerProcess,
 } from '../processes/real-server.ts';
+import { withoutProgress } from '../processes/without-progress.ts';
 
 export const projectRoot = join(import.meta.dirname, '../../..');
 
@@ -198,7 +199,7 @@ class Shell {
         const [stdout = '', code] = this.#output.stdout.split(mark);
         const [stderr = '', end] = this.#output.stderr.split(mark);
         if (!code?.endsWith('\n') || !end?.endsWith('\n')) return;
-        resolve({ code: Number(code), stdout, stderr });
+        resolve({ code: Number(code), stdout, stderr: withoutProgress(stderr) });
       };
     });
     const print = `printf '%s%s\\n' '${mark}' "$code"`;

@@ -8,6 +8,7 @@ import { beforeEach } from 'vitest';
 
 import { commandPath } from './command-path.ts';
 import { afterTest, temporaryDirectory } from './server-process.ts';
+import { withoutProgress } from './without-progress.ts';
 
 export interface Received {
   method: string;
@@ -97,7 +98,9 @@ export function start(args: string[], input?: string | Buffer, env: Record<strin
   if (input !== undefined) child.stdin.end(input);
   const outcome = new Promise<Outcome>((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code) => resolve({ code, ...output }));
+    child.on('close', (code) => {
+      resolve({ code, ...output, stderr: withoutProgress(output.stderr) });
+    });
   });
   return { child, outcome };
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { dayRule, utcDayRule } from '../../../src/domain/day.ts';
+import { dayRule, isSameDayZone, utcDayRule } from '../../../src/domain/day.ts';
 import { dateOfTimestamp } from '../../../src/domain/timestamp.ts';
 
 describe('the day of a timestamp', () => {
@@ -88,5 +88,18 @@ describe('the day of a timestamp', () => {
 
   it('has no rule for an unknown zone', () => {
     expect(() => dayRule('Mars/Olympus_Mons')).toThrow(RangeError);
+  });
+
+  it.each([
+    ['UTC', 'utc', true],
+    ['Europe/Berlin', 'europe/berlin', true],
+    ['Asia/Kolkata', 'Asia/Calcutta', true],
+    ['as-written', 'as-written', true],
+    ['as-written', 'UTC', false],
+    ['Europe/Berlin', 'Europe/Paris', false],
+    ['Mars/Olympus_Mons', 'Mars/Tharsis', false],
+  ])('of %s is that of %s: %s', (one, other, isSame) => {
+    expect(isSameDayZone(one, other)).toBe(isSame);
+    expect(isSameDayZone(other, one)).toBe(isSame);
   });
 });

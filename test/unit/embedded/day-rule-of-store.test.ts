@@ -160,6 +160,7 @@ describe('a day rule', () => {
     removeDatabase(dataDir);
     expect(() => openWriter(dataDir, { dayZone: 'Europe/Berlin' })).toThrow('by the rule UTC');
     await openWriter(dataDir, { dayZone: 'UTC' }).close();
+    await openWriter(dataDir, { dayZone: 'utc' }).close();
     expect(daysOf(dataDir)).toEqual({ '2026-06-17': 1 });
   });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { safeError } from '../../../src/entry/cli/error-text.ts';
+import { errorText, safeError } from '../../../src/entry/cli/error-text.ts';
 import { errorDetails } from '../../../src/entry/lambda/clients.ts';
 
 const secret = 'MARKED-secret';
@@ -54,4 +54,18 @@ it('what is logged of an error says what and where', () => {
     error: 'Error: a',
     cause: 'Error: b',
   });
+});
+
+it.each([
+  [
+    'a thread that cannot start',
+    Object.assign(new Error('no'), { code: 'ERR_WORKER_INIT_FAILED' }),
+  ],
+  ['a database that cannot be opened', Object.assign(new Error('no'), { errcode: 14 })],
+  [
+    'the same as the cause',
+    new Error('no', { cause: Object.assign(new Error('unable'), { errcode: 14 }) }),
+  ],
+])('the limit on open files is suggested for %s', (_, error) => {
+  expect(errorText(error)).toMatch(/^no\. .*ulimit -n/);
 });

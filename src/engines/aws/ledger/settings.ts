@@ -1,5 +1,6 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
+import { isSameDayZone } from '../../../domain/day.ts';
 import { getRow, ifNew, putRow } from './items.ts';
 import { keyItem, numberOf, textOf, type LedgerKey } from './ledger-table.ts';
 
@@ -42,7 +43,7 @@ export async function findDayRule(client: Client, TableName: string): Promise<st
 }
 
 function checkDayRule(stored: string, dayZone: string): void {
-  if (stored === dayZone) return;
+  if (isSameDayZone(stored, dayZone)) return;
   throw new Error(
     `This store has the day rule ${JSON.stringify(stored)}, but dayZone is ${JSON.stringify(dayZone)}. Set dayZone back, or create a new stack with the other rule and replay the raw bodies into it.`,
   );

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { DynamoDBClient, TransactWriteItem } from '@aws-sdk/client-dynamodb';
@@ -7,6 +7,7 @@ import { readRawKey } from '../../../domain/batch-id.ts';
 import { countEvents } from '../../../domain/batch.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { recut } from '../../../pipeline/chunks/recut.ts';
+import { makeDirectories } from '../../../util/directories.ts';
 import { isSqliteBusy } from '../../../util/sqlite.ts';
 import { differencesOf, runAudit, type AuditOptions, type AuditResult } from './audit.ts';
 import {
@@ -78,7 +79,7 @@ export async function rebuildStack(
   options: RebuildOptions & WorkFileOptions,
 ): Promise<RebuildSummary> {
   const { workDir, name } = options;
-  mkdirSync(workDir, { recursive: true });
+  makeDirectories(workDir);
   const path = join(workDir, `${name}.rebuild.db`);
   const database = openDatabase(path);
   let summary: RebuildSummary;

@@ -5,7 +5,6 @@ import {
   fstatSync,
   fsyncSync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readSync,
@@ -13,6 +12,8 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
+
+import { makeDirectories } from '../../../util/directories.ts';
 
 /**
  * The file operations that the log needs, and the seam at which tests make the disk fail. All but
@@ -54,7 +55,7 @@ export interface LogFile {
 const flags = { read: 'r', 'read-write': 'r+', create: 'wx+' } as const;
 
 export const nodeFileSystem: FileSystem = {
-  makeDirectory: (directory) => void mkdirSync(directory, { recursive: true }),
+  makeDirectory: (directory) => makeDirectories(directory),
   list: (directory) => readdirSync(directory),
   open: (path, mode) => nodeLogFile(openSync(path, flags[mode], 0o640)),
   remove: (path) => unlinkSync(path),

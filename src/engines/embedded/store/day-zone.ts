@@ -1,4 +1,4 @@
-import { asWritten, isDayZone } from '../../../domain/day.ts';
+import { asWritten, isDayZone, isSameDayZone } from '../../../domain/day.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { LogIdentity } from '../log/segment.ts';
 
@@ -14,7 +14,7 @@ export function storeDayZone(
   const stored = log?.dayZone;
   if (stored === undefined) return wanted ?? newDayZone;
   checkDayZone(stored, dataDir);
-  if (wanted === undefined || wanted === stored) return stored;
+  if (wanted === undefined || isSameDayZone(wanted, stored)) return stored;
   throw new Error(
     `The store in ${dataDir} takes the day of an item by the rule ${stored}, and --day-zone says ${wanted}. The rule is fixed when a store is created. Leave --day-zone out, or start an empty --data-dir with the other rule and bring the batches there with replay --allow-other-days.`,
   );

@@ -116,12 +116,14 @@ export function tokenFileState({ tokens: path }: DataPaths): string | undefined 
 /**
  * Changes the tokens, durably and atomically, also if other processes read or change them. Creates the
  * directory if it is missing.
- * @throws {TokenFileUnusable | TooManyTokens | DataDirectoryUnusable}, and what `change` throws; then
- *   nothing is changed.
+ * @param beforeWrite is called when the change is possible
+ * @throws {TokenFileUnusable | TooManyTokens | DataDirectoryUnusable}, and what `change` and
+ *   `beforeWrite` throw; then nothing is changed.
  */
 export function changeTokens(
   paths: DataPaths,
   change: (tokens: readonly Token[]) => readonly Token[],
+  beforeWrite: () => void = () => undefined,
 ): void {
   checkRestored(paths);
   makeDataDirectory(paths);
@@ -134,6 +136,7 @@ export function changeTokens(
         `A data directory has at most ${tokensMax} tokens. Revoke some that are not used any more.`,
       );
     }
+    beforeWrite();
     // First, so that the loss of the new file would be noticed.
     requireTokens(paths);
     write(paths, `${JSON.stringify({ tokens: tokens.map(tokenEntry) }, null, 2)}\n`);

@@ -1,7 +1,8 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { backup, type DatabaseSync } from 'node:sqlite';
 
+import { makeDirectories } from '../../../util/directories.ts';
 import { dataPaths, type DataPaths } from '../data-directory.ts';
 import { nodeFileSystem, openIfExists, withFile, type LogFile } from '../log/file-system.ts';
 import type { LogPosition } from '../log/frame.ts';
@@ -50,7 +51,7 @@ export async function backUp(options: BackupOptions): Promise<BackupSummary> {
   // Check that there is something to copy before creating anything.
   openDatabaseReadOnly(from.database).close();
   try {
-    mkdirSync(part, { recursive: true, mode: 0o750 });
+    makeDirectories(part);
     const copy = new DirectoryCopy({ from, to, part, onProgress: options.onProgress });
     await copy.run();
     const hasTokens = copyTokens(from, { ...to, log: part });

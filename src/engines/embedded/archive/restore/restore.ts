@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
+import { makeDirectories } from '../../../../util/directories.ts';
 import {
   dataPaths,
   lockFile,
@@ -128,7 +129,7 @@ function begin(part: DataPaths, source: Source): void {
     );
   }
   rmSync(part.root, { recursive: true, force: true });
-  mkdirSync(part.log, { recursive: true, mode: 0o750 });
+  makeDirectories(part.log);
   writeDurably(path, text, { flag: 'wx', mode: 0o640 });
 }
 
