@@ -48,12 +48,14 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   await buildKernel();
   const isWholeRun = !process.argv.slice(2).some((argument) => argument.startsWith('test'));
   // In watch mode the source changes while the tests run.
-  if (isWholeRun && !project.vitest.config.watch) {
-    process.env['TEST_COMMAND'] = await bundleCommand();
-  }
+  const isBundled = isWholeRun && !project.vitest.config.watch;
   // A dozen files need it, and each start takes seconds. A run of single files may need none.
   const isShared = isWholeRun && !names.includes('Java');
-  const dynamoDb = isShared ? await startDynamoDbLocal() : undefined;
+  const [command, dynamoDb] = await Promise.all([
+    isBundled ? bundleCommand() : undefined,
+    isShared ? startDynamoDbLocal() : undefined,
+  ]);
+  if (command !== undefined) process.env['TEST_COMMAND'] = command;
   project.provide('dynamoDbUrl', dynamoDb?.url);
   const runDirectory = mkdtempSync(join(tmpdir(), 'device-pipeline-run-'));
   project.provide('runDirectory', runDirectory);
