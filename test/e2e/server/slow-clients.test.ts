@@ -105,6 +105,7 @@ it('the memory of unread large answers is limited, and they are cut off after th
   };
   const http = { timeouts, answersBytesMax: 1024 * 1024, observer };
   const server = await startServer({ http });
+  onTestFinished(() => server.stop());
   const { port, url } = server;
   // More than the kernel buffers of an answer for a client that does not read it.
   const long = 'x'.repeat(120);
