@@ -66,7 +66,7 @@ export function textWidth(text: string): number {
 /** The text in exactly the width of its column. */
 function fit(text: string, { width, align }: Column): string {
   const shown = clip(text, width);
-  const space = ' '.repeat(width - textWidth(shown));
+  const space = ' '.repeat(Math.max(0, width - textWidth(shown)));
   return align === 'left' ? shown + space : space + shown;
 }
 
@@ -74,10 +74,11 @@ function clip(text: string, width: number): string {
   if (textWidth(text) <= width) return text;
   let clipped = '';
   let cells = 0;
-  for (const character of text) {
-    cells += textWidth(character);
+  // Characters that are shown as one may take more columns together than alone.
+  for (const { segment } of new Intl.Segmenter().segment(text)) {
+    cells += textWidth(segment);
     if (cells > width - 1) break;
-    clipped += character;
+    clipped += segment;
   }
   return `${clipped}…`;
 }

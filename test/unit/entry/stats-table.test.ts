@@ -90,6 +90,13 @@ describe('a table', () => {
     const wide = [
       { date: '2026-01-02', type: '手机'.repeat(40), state: 'erased', count: 5 },
       { date: '2026-01-02', type: `${'x'.repeat(60)}é`, state: '平板', count: 5 },
+      // Of two characters each, which take more columns together than alone.
+      {
+        date: '2026-01-02',
+        type: '❤\ufe0f'.repeat(60),
+        state: '1\ufe0f\u20e3'.repeat(40),
+        count: 5,
+      },
     ];
     for (const width of [undefined, 80, 81]) {
       const shown = width === undefined ? undefined : { ...terminal, width };
