@@ -30,7 +30,9 @@ export function isDayZone(name: string): boolean {
 
 /** Whether two names are of the same day rule: zones have several names, in upper or lower case. */
 export function isSameDayZone(one: string, other: string): boolean {
-  return one === other || (isDayZone(one) && canonicalDayZone(one) === canonicalDayZone(other));
+  if (one === other) return true;
+  const zone = canonicalDayZone(one);
+  return zone !== undefined && zone === canonicalDayZone(other);
 }
 
 /** The name that all names of a zone share; it may be an older one. Undefined for no day rule. */

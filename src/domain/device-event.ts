@@ -110,7 +110,7 @@ export function nameError(field: 'type' | 'state', name: string): FieldError | u
   return code && fieldError(field, code);
 }
 
-const controlCharacter = /[\u0000-\u001f\u007f]/; // eslint-disable-line no-control-regex -- it looks for control characters
+const controlCharacter = /[\u0000-\u001f\u007f]/; // oxlint-disable-line no-control-regex -- it looks for control characters
 const onlyWhiteSpace = /^\p{White_Space}*$/u;
 const edgeWhiteSpace = /^\p{White_Space}|\p{White_Space}$/u;
 /** A quick check for valid names: printable ASCII without white space at either end. */

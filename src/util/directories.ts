@@ -1,30 +1,35 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-/** Only the owner writes; the group may read, as operators' groups do. */
-const mode = 0o750;
-
 /**
  * Creates a directory and its parents if they are missing. Not mkdir's `recursive`, which never
  * returns if a parent exists and accepts no entries (/proc).
+ * @param mode of new directories, less the umask
  * @param onMade is called with the parent of each new directory
  * @throws the file system's error
  */
 export function makeDirectories(
   path: string,
+  mode: number,
   onMade: (parent: string) => void = () => undefined,
 ): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
-  makeDirectories(dirname(path), onMade);
-  make(path);
+  if (isDirectory(path)) return;
+  makeDirectories(dirname(path), mode, onMade);
+  make(path, mode);
   onMade(dirname(path));
 }
 
-function make(path: string): void {
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+function make(path: string, mode: number): void {
   try {
     mkdirSync(path, { mode });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
+    // Another process may have made it meanwhile.
+    if (code === 'EEXIST' && isDirectory(path)) return;
     if (code !== 'ENOENT') throw error;
     const message = `${dirname(path)} accepts no directories, so ${path} cannot be made`;
     throw Object.assign(new Error(message, { cause: error }), { code });

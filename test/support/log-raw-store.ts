@@ -18,7 +18,7 @@ export class LogRawStore {
     this.#find = { recordAt: (position) => reader.recordAt(position), positionOfReplayed };
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- as a bucket is
+  // oxlint-disable-next-line typescript/require-await -- as a bucket is
   async get(rawKey: string): Promise<RawBatch | undefined> {
     const key = readRawKey(rawKey);
     const record = key && findRecord(this.#find, key.batchId);

@@ -156,7 +156,7 @@ export function chownToOwner({ root }: DataPaths, path: string): void {
 
 /** A power failure must not remove the directory and everything acknowledged in it. */
 function makeDurably(path: string): void {
-  makeDirectories(path, (parent) => nodeFileSystem.syncDirectory(parent));
+  makeDirectories(path, 0o750, (parent) => nodeFileSystem.syncDirectory(parent));
 }
 
 /** Only for the error message of a second process; the lock decides. */

@@ -123,7 +123,7 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
     return await (await this.#reader.started()).receipt(batchId);
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous
+  // oxlint-disable-next-line typescript/require-await -- the port is asynchronous
   async status(): Promise<PipelineStatus> {
     const { durableEnd, countedThrough, deadLetters, pendingItems, pendingSince } =
       this.#writer.progress;

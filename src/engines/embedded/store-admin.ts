@@ -96,7 +96,7 @@ function rawBodiesOf(dataDir: string): RawBodies {
   };
 }
 
-// eslint-disable-next-line @typescript-eslint/require-await -- reads synchronously
+// oxlint-disable-next-line typescript/require-await -- reads synchronously
 async function* listEntries(
   dataDir: string,
   range: ReceivedRange | undefined,

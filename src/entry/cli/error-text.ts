@@ -48,10 +48,7 @@ const cannotOpen =
 /** The message of an error, with what to do about it, for the user of a command. */
 export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const remedy =
-    remedies[(error as NodeJS.ErrnoException).code ?? ''] ??
-    ([error, error.cause].some((each) => sqliteFailure(each) === 'cannotOpen')
-      ? cannotOpen
-      : undefined);
+  const { code = '' } = error as NodeJS.ErrnoException;
+  const remedy = sqliteFailure(error) === 'cannotOpen' ? cannotOpen : remedies[code];
   return remedy === undefined ? error.message : `${error.message}. ${remedy}`;
 }

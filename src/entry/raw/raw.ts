@@ -63,7 +63,7 @@ async function exportStore(
 ): Promise<number> {
   const dayZone = store.dayZone();
   const pages = store.raw.list(received, { keys: 'kept' });
-  makeDirectories(join(directory, 'raw'));
+  makeDirectories(join(directory, 'raw'), 0o777);
   const path = exportListOf(directory);
   const list = openSync(`${path}.part`, 'w');
   const progress = openProgress(undefined);

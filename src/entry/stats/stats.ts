@@ -5,6 +5,7 @@ import { requestOverHttp } from '../../client/http-request.ts';
 import { authorization, parseObject, readText, stringOr } from '../../client/post-batch.ts';
 import { dimensions, type Dimension, type StatsRow } from '../../pipeline/stats/formats.ts';
 import { Groups, StatsWriter } from '../../pipeline/stats/text.ts';
+import { dayMs } from '../../domain/timestamp.ts';
 import type { DateRange } from '../../pipeline/store-admin.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { lastWeek } from '../cli/date-range.ts';
@@ -61,9 +62,10 @@ async function show(options: StatsOptions, stop: AbortSignal): Promise<number> {
   return 0;
 }
 
-function beyondToday({ to }: DateRange): string {
-  const today = new Date().toISOString().slice(0, 10);
-  return to > today ? ' and tomorrow, which has begun in some time zones' : '';
+/** What a `lastWeek` has besides seven days, as text. */
+function beyondToday({ from, to }: DateRange): string {
+  const days = (Date.parse(to) - Date.parse(from)) / dayMs + 1;
+  return days > 7 ? ' and tomorrow, which has begun in some time zones' : '';
 }
 
 /** What is watched, and when the counts were read. On a terminal it replaces what was there. */

@@ -195,7 +195,7 @@ function infoDescription(bodyBytesMax: number): string {
   return [
     `Send batches to \`/ingest\`: at most ${withThousands(bodyBytesMax)} bytes each, as sent and inflated, with JSON nested at most ${jsonDepthMax} levels deep. Read the counters by date, type and state from \`/stats\`.`,
     'Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. With `Retry-After`, the same request may succeed later. An unknown path gets `not_found`, an unsupported method `method_not_allowed` with `Allow`. OPTIONS on a known path gets 204 with `Allow`.',
-    'Callers can have a rate limit (`--rate-limit`); a request above it gets 429 with `Retry-After`. A server that requires no token accepts only the hosts `localhost`, the address that it listens on and the names of `--allowed-host`, and answers 421 to any other `Host`. Pages of other origins have access where `--cors-origin` names the origin; preflight requests, OPTIONS on any path, get 204.',
+    'Callers can have a rate limit (`--rate-limit`); a request above it gets 429 with `Retry-After`. A server that requires no token accepts only `localhost`, loopback addresses, what it listens on and the names of `--allowed-host` as `Host` (any IP address if it listens on another one than loopback), and answers 421 to others. Pages of other origins have access where `--cors-origin` names the origin; preflight requests, OPTIONS on any path, get 204.',
     itemErrorsText,
     'On AWS, API Gateway itself answers requests that it does not forward, such as 429 and 503, as `{"message":…}`.',
   ].join('\n\n');

@@ -1,6 +1,6 @@
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 
@@ -149,12 +149,12 @@ it('a command ends as usual if its stderr is closed', async () => {
 it('a token that could not be shown is not made, and leaves the server open', async () => {
   const dataDir = temporaryDirectory();
   const { url } = await startServer(dataDir);
-  const make = (to: string) =>
-    spawnSync(
-      'sh',
-      ['-c', `exec ${process.execPath} ${commandPath} token create --name a --for read ${to}`],
-      { env: { ...process.env, DEVICE_PIPELINE_DATA_DIR: dataDir }, encoding: 'utf8' },
-    );
+  const run = (command: string) =>
+    spawnSync('sh', ['-c', `exec ${process.execPath} ${commandPath} token ${command}`], {
+      env: { ...process.env, DEVICE_PIPELINE_DATA_DIR: dataDir },
+      encoding: 'utf8',
+    });
+  const make = (to: string) => run(`create --name a --for read ${to}`);
   const { status, stderr } = make('>/dev/full');
   expect(stderr).toMatch(/^device-pipeline: The token could not be written .*nothing was changed/);
   expect(status).toBe(1);
@@ -163,4 +163,9 @@ it('a token that could not be shown is not made, and leaves the server open', as
   expect(made).toMatchObject({ status: 0, stdout: expect.stringMatching(/^dpl_\S+\n$/) as string });
   await waitUntil('the token', async () => (await postBatch(url, [good])).status === 401);
   expect(make('')).toMatchObject({ status: 1, stdout: '' });
+
+  const tokens = () => readFileSync(join(dataDir, 'tokens.json'), 'utf8');
+  const before = tokens();
+  expect(run('rotate a >/dev/full').status).toBe(1);
+  expect(tokens()).toBe(before);
 });

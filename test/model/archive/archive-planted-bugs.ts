@@ -109,12 +109,12 @@ function inBackground(store: ObjectStore, name: string, bytes: Uint8Array): Prom
   return Promise.resolve('created');
 }
 
-// eslint-disable-next-line @typescript-eslint/require-await -- the type of a listing
+// oxlint-disable-next-line typescript/require-await -- the type of a listing
 async function* only(name: string): AsyncGenerator<StoredObject> {
   yield { name, bytes: 0 };
 }
 
-// eslint-disable-next-line @typescript-eslint/require-await -- the type of a listing
+// oxlint-disable-next-line typescript/require-await -- the type of a listing
 async function* none(): AsyncGenerator<StoredObject> {
   yield* [];
 }

@@ -16,7 +16,7 @@ export interface Rounds {
 export function rounds({ what, quick, nightly }: Rounds): number {
   const count = isNightly() ? nightly : quick;
   // vitest reads the source of the first parameter, which must be a pattern.
-  // eslint-disable-next-line no-empty-pattern
+  // oxlint-disable-next-line no-empty-pattern
   beforeAll(({}, { meta }) => {
     meta.rounds = { ...meta.rounds, [what]: count };
   });

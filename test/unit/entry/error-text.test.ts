@@ -20,7 +20,7 @@ const quoting: Record<string, () => unknown> = {
     throw new Error(`unknown dpl_${secret}`);
   },
   'what is no error': () => {
-    throw secret; // eslint-disable-line @typescript-eslint/only-throw-error -- others' code may
+    throw secret; // oxlint-disable-line typescript/only-throw-error -- others' code may
   },
 };
 
@@ -62,10 +62,13 @@ it.each([
     Object.assign(new Error('no'), { code: 'ERR_WORKER_INIT_FAILED' }),
   ],
   ['a database that cannot be opened', Object.assign(new Error('no'), { errcode: 14 })],
-  [
-    'the same as the cause',
-    new Error('no', { cause: Object.assign(new Error('unable'), { errcode: 14 }) }),
-  ],
 ])('the limit on open files is suggested for %s', (_, error) => {
   expect(errorText(error)).toMatch(/^no\. .*ulimit -n/);
+});
+
+it('an error that gives advice itself gets no other', () => {
+  const cause = Object.assign(new Error('unable to open'), { errcode: 14 });
+  expect(errorText(new Error('It cannot be opened. Raise the limit.', { cause }))).toBe(
+    'It cannot be opened. Raise the limit.',
+  );
 });

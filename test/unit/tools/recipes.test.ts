@@ -102,7 +102,7 @@ async function tryOut(command: string, { more, prints, signal, after }: Trial): 
 
 /** Without colours. */
 function plain(text: string): string {
-  // eslint-disable-next-line no-control-regex -- the escapes of a terminal
+  // oxlint-disable-next-line no-control-regex -- the escapes of a terminal
   return text.replaceAll(/\u001b\[[\d;]*m/g, '');
 }
 

@@ -79,7 +79,7 @@ export async function rebuildStack(
   options: RebuildOptions & WorkFileOptions,
 ): Promise<RebuildSummary> {
   const { workDir, name } = options;
-  makeDirectories(workDir);
+  makeDirectories(workDir, 0o777);
   const path = join(workDir, `${name}.rebuild.db`);
   const database = openDatabase(path);
   let summary: RebuildSummary;

@@ -55,7 +55,7 @@ export interface LogFile {
 const flags = { read: 'r', 'read-write': 'r+', create: 'wx+' } as const;
 
 export const nodeFileSystem: FileSystem = {
-  makeDirectory: (directory) => makeDirectories(directory),
+  makeDirectory: (directory) => makeDirectories(directory, 0o777),
   list: (directory) => readdirSync(directory),
   open: (path, mode) => nodeLogFile(openSync(path, flags[mode], 0o640)),
   remove: (path) => unlinkSync(path),

@@ -197,7 +197,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
    * @throws SQLite's errors, or an error if a delivery does not begin where the one before it ends;
    *   then none of the deliveries is counted.
    */
-  // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous, SQLite is not
+  // oxlint-disable-next-line typescript/require-await -- the port is asynchronous, SQLite is not
   async apply(deliveries: readonly LogDelivery[]) {
     const counted: LogDelivery[] = [];
     const repeated: LogDelivery[] = [];

@@ -51,7 +51,7 @@ export async function backUp(options: BackupOptions): Promise<BackupSummary> {
   // Check that there is something to copy before creating anything.
   openDatabaseReadOnly(from.database).close();
   try {
-    makeDirectories(part);
+    makeDirectories(part, 0o750);
     const copy = new DirectoryCopy({ from, to, part, onProgress: options.onProgress });
     await copy.run();
     const hasTokens = copyTokens(from, { ...to, log: part });
@@ -65,12 +65,13 @@ export async function backUp(options: BackupOptions): Promise<BackupSummary> {
       rmSync(path, { recursive: true, force: true });
     }
     if (error instanceof LogDamaged) throw error;
-    const { message, code } = error as NodeJS.ErrnoException;
+    const { message, code, errcode } = error as NodeJS.ErrnoException & { errcode?: number };
     const failure = new Error(`The backup in ${to.root} could not be made: ${message}`, {
       cause: error,
     });
-    // The command line chooses its advice by the code.
-    throw code === undefined ? failure : Object.assign(failure, { code });
+    // The command line chooses its advice by the codes.
+    const codes = errcode === undefined ? { code } : { code, errcode };
+    throw code === undefined ? failure : Object.assign(failure, codes);
   }
 }
 

@@ -41,7 +41,7 @@ function listing(listed: Awaited<ReturnType<typeof shipTwice>>): ObjectStore {
   return {
     ...{ url: store.url, create: store.create.bind(store), close: store.close.bind(store) },
     ...{ get: store.get.bind(store), remove: store.remove.bind(store) },
-    // eslint-disable-next-line @typescript-eslint/require-await -- as the port has it
+    // oxlint-disable-next-line typescript/require-await -- as the port has it
     async *list() {
       yield* listed;
     },

@@ -226,7 +226,7 @@ async function recordSyncs(): Promise<string[]> {
   const handle = await openFile(root);
   await handle.close();
   const prototype = Object.getPrototypeOf(handle) as FileHandle;
-  // eslint-disable-next-line @typescript-eslint/unbound-method -- called with its object below
+  // oxlint-disable-next-line typescript/unbound-method -- called with its object below
   const { sync } = prototype;
   const syncs: string[] = [];
   vi.spyOn(prototype, 'sync').mockImplementation(async function (this: FileHandle) {

@@ -121,6 +121,11 @@ describe('a backup', () => {
       throw Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
     }).catch((error: unknown) => error);
     expect(errorText(failure)).toMatch(/could not be made: EACCES: .* as the user that the server/);
+    const unopened = await backup(() => {
+      const codes = { code: 'ERR_SQLITE_ERROR', errcode: 14 };
+      throw Object.assign(new Error('unable to open database file'), codes);
+    }).catch((error: unknown) => error);
+    expect(errorText(unopened)).toMatch(/could not be made: unable to open .*ulimit -n/);
   });
 
   it('of an empty store starts as it does', async () => {

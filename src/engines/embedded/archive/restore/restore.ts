@@ -129,7 +129,7 @@ function begin(part: DataPaths, source: Source): void {
     );
   }
   rmSync(part.root, { recursive: true, force: true });
-  makeDirectories(part.log);
+  makeDirectories(part.log, 0o750);
   writeDurably(path, text, { flag: 'wx', mode: 0o640 });
 }
 
