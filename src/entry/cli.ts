@@ -371,7 +371,7 @@ function reportError(error: unknown): number {
 async function main(): Promise<void> {
   if (isTooOld(process.versions.node)) {
     process.stderr.write(
-      `device-pipeline needs Node 24 or later; this is Node ${process.versions.node}\n`,
+      `device-pipeline needs Node.js 24 or later, and this is ${process.versions.node}.\n`,
     );
     process.exitCode = exitCodes.failed;
     return;

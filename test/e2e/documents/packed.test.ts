@@ -30,13 +30,16 @@ const env = {
 };
 
 let directory = '';
+/** A release uploads the tarball that passed these tests. */
+let packDestination = process.env['PACK_DESTINATION'];
 let tarball: { filename: string; size: number; unpackedSize: number; files: { path: string }[] };
 
 /** In an empty folder, without the network and without scripts. */
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'device-pipeline-packed-'));
   undoing.push(() => rm(directory, { recursive: true, force: true }));
-  const packed = await run('npm', ['pack', '--json', '--pack-destination', directory], {
+  packDestination ??= directory;
+  const packed = await run('npm', ['pack', '--json', '--pack-destination', packDestination], {
     cwd: root,
     maxBuffer: 16 * 1024 * 1024,
   });
@@ -48,7 +51,10 @@ beforeAll(async () => {
   tarball = first;
   await writeFile(join(directory, 'package.json'), '{"name":"consumer","private":true}');
   const flags = ['--offline', '--ignore-scripts', '--no-audit', '--no-fund'];
-  await run('npm', ['install', ...flags, `./${tarball.filename}`], { cwd: directory, env });
+  await run('npm', ['install', ...flags, join(packDestination, tarball.filename)], {
+    cwd: directory,
+    env,
+  });
 });
 
 afterAll(async () => {
@@ -340,7 +346,7 @@ describe('the packed tarball', () => {
     expect(JSON.parse(ran.stdout)).toEqual({ accepted: 0, refused: 0, givenUp: 0 });
   });
 
-  describeConstruct(() => join(directory, tarball.filename));
+  describeConstruct(() => join(packDestination ?? '', tarball.filename));
 
   test('says what is wrong on an older Node, in syntax that it reads', async () => {
     const installed = join(directory, 'node_modules/device-pipeline/bin/device-pipeline.cjs');

@@ -276,7 +276,7 @@ describe('the files for Prometheus and Grafana', () => {
         .replaceAll(' ', '-'),
     );
     const alerts = file('prometheus/alerts.yml');
-    const links = [...alerts.matchAll(/runbook_url: docs\/operations\.md#(\S+)/g)];
+    const links = [...alerts.matchAll(/runbook: docs\/operations\.md#(\S+)/g)];
     expect(links.length).toBe([...alerts.matchAll(/- alert: /g)].length);
     for (const [, anchor] of links) expect(headings).toContain(anchor);
   });

@@ -63,7 +63,7 @@ const trials: readonly (readonly [string, Trial | 'not tried'])[] = [
     'npm run start:watch',
     { more: ['--', ...server], prints: /listening on http/, signal: 'SIGKILL' },
   ],
-  ['npm pack --dry-run', 'not tried'],
+  ['npm pack --dry-run --loglevel notice', 'not tried'],
   ['npm ci', 'not tried'],
 ];
 

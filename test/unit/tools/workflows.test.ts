@@ -11,9 +11,11 @@ const read = (path: string) => readFileSync(join(root, path), 'utf8');
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
 
 interface Job {
+  readonly uses?: string;
+  readonly needs?: string;
   readonly permissions?: Record<string, string>;
   readonly 'timeout-minutes'?: number;
-  readonly steps: readonly { readonly uses?: string; readonly run?: string }[];
+  readonly steps?: readonly { readonly uses?: string; readonly run?: string }[];
 }
 
 interface Workflow {
@@ -24,16 +26,19 @@ interface Workflow {
 
 const paths = globSync('.github/workflows/*.yml', { cwd: root }).sort();
 const workflows = paths.map((path) => [path, parse(read(path)) as Workflow] as const);
-const jobs = workflows.flatMap(([path, workflow]) =>
+const allJobs = workflows.flatMap(([path, workflow]) =>
   Object.values(workflow.jobs).map((job) => [path, job] as const),
 );
-const commands = jobs.flatMap(([, { steps }]) => steps.flatMap(({ run = '' }) => run.split('\n')));
+const jobs = allJobs.filter(([, { uses }]) => uses === undefined);
+const commands = jobs.flatMap(([, { steps = [] }]) =>
+  steps.flatMap(({ run = '' }) => run.split('\n')),
+);
 
 describe('the workflows', () => {
   it('run on changes, on a schedule, and on tags', () => {
     const events = Object.fromEntries(workflows.map(([path, { on }]) => [path, Object.keys(on)]));
     expect(events).toEqual({
-      '.github/workflows/check.yml': ['push', 'pull_request'],
+      '.github/workflows/check.yml': ['push', 'pull_request', 'workflow_call'],
       '.github/workflows/nightly.yml': ['schedule', 'workflow_dispatch'],
       '.github/workflows/release.yml': ['push'],
     });
@@ -50,9 +55,24 @@ describe('the workflows', () => {
   it('name each action by its commit, and end within six hours', () => {
     for (const [path, job] of jobs) {
       expect([path, job['timeout-minutes'] ?? Infinity]).toSatisfy(([, max]) => Number(max) < 360);
-      for (const { uses } of job.steps.filter((step) => step.uses !== undefined))
+      for (const { uses } of job.steps?.filter((step) => step.uses !== undefined) ?? [])
         expect(uses).toMatch(/^[\w-]+\/[\w-]+@[0-9a-f]{40}$/);
     }
+  });
+
+  it('draft a release only of what passed the check', () => {
+    const reused = allJobs.filter(([, { uses }]) => uses !== undefined);
+    expect(reused).toEqual([
+      ['.github/workflows/release.yml', { uses: './.github/workflows/check.yml' }],
+    ]);
+    const release = workflows.find(([path]) => path.endsWith('release.yml'))?.[1];
+    expect(release?.jobs['draft']?.needs).toBe('check');
+  });
+
+  it('run tests as root, without which they end at once with CI=true', () => {
+    const tests = commands.filter((command) => /\.ci\/run|test:|vitest/.test(command));
+    expect(tests).toHaveLength(3);
+    for (const command of tests) expect(command).toMatch(/^sudo env "PATH=\$PATH" /);
   });
 
   it('run scripts and files that there are, and publish nothing', () => {
