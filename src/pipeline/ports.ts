@@ -205,16 +205,12 @@ export interface CounterQuery {
   readonly states: readonly string[];
 }
 
-/** Takes rows; returns whether it wants more. */
-export type TakeRows = (rows: readonly CounterRow[]) => boolean;
-
 export interface CounterReader {
   /**
    * Passes the rows to `take` in pieces, because there may be millions; by date, then by sort key in
-   * UTF-8 byte order. If `take` returns false, it stops and returns false. It also stops when `signal`
-   * is aborted, and may then throw.
+   * UTF-8 byte order. If `take` returns false, it stops and returns false.
    */
-  query(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean>;
+  query(query: CounterQuery, take: (rows: readonly CounterRow[]) => boolean): Promise<boolean>;
 }
 
 export interface Receipt {
@@ -328,7 +324,7 @@ export interface Ingest<Body extends BorrowedBody = Uint8Array> {
 }
 
 /** Answers queries. */
-export interface Queries extends CounterReader {
+export interface Queries {
   /**
    * Answers a request to `/stats`; `unchanged` if `known` has the version of the answer. An aborted
    * `signal` cancels the request.

@@ -14,7 +14,7 @@ import {
   startAws,
   type AwsEmulators,
 } from '../support/aws/aws-store.ts';
-import { readCounters } from '../support/counters.ts';
+import { countersOf } from '../support/counters.ts';
 import { batchOf } from './ports/intake-contract.ts';
 import { Lambdas } from '../support/aws/lambda.ts';
 import { needs } from '../support/run/needs.ts';
@@ -40,7 +40,7 @@ const embedded = async (): Promise<Installation> => {
   return {
     ask: (request) => exchange(server.url, request),
     drain: () => waitUntilCounted(server.url),
-    counters: () => readCounters(server.pipeline),
+    counters: () => countersOf(server.pipeline),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 };

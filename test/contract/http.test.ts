@@ -14,7 +14,7 @@ import { s3RawStore } from '../../src/engines/aws/intake/raw-store.ts';
 import { createApp } from '../../src/http/app/app.ts';
 import type { Exchange } from '../../src/http/app/exchange.ts';
 import { readCountersDirectly, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
-import { readCounters } from '../support/counters.ts';
+import { countersOf } from '../support/counters.ts';
 import { Lambdas, type BodyForm } from '../support/aws/lambda.ts';
 import { listBodies } from '../support/list-bodies.ts';
 import { needs } from '../support/run/needs.ts';
@@ -140,7 +140,7 @@ function embedded(server: TestServer, ask: Ask): Installation {
       return batch && Buffer.from(batch.body);
     },
     drain: () => waitUntilCounted(server.url),
-    counters: () => readCounters(server.pipeline),
+    counters: () => countersOf(server.pipeline),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }

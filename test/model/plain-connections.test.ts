@@ -39,7 +39,6 @@ beforeAll(async () => {
   const unused = () => Promise.reject(new Error('not asked for here'));
   http = createHttpServer({
     pipeline: {
-      query: unused,
       stats: unused,
       receipt: unused,
       status: () =>

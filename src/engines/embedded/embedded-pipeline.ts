@@ -1,14 +1,12 @@
 import {
   Unavailable,
   type BorrowedBody,
-  type CounterQuery,
   type Ingest,
   type IngestOutcome,
   type PipelineStatus,
   type Queries,
   type Receipt,
   type Submission,
-  type TakeRows,
 } from '../../pipeline/ports.ts';
 import {
   isSummed,
@@ -104,10 +102,6 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
 
   ingest(submission: Submission<BorrowedBody>): Promise<IngestOutcome> {
     return this.#writer.ingest(submission);
-  }
-
-  async query(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean> {
-    return await (await this.#reader.started()).rows(query, take, signal);
   }
 
   async stats(

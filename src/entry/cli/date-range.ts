@@ -1,13 +1,12 @@
 import type { Command } from 'commander';
 
+import { addDays } from '../../domain/timestamp.ts';
 import type { DateRange, ReceivedRange } from '../../pipeline/store-admin.ts';
 import { option } from './common-options.ts';
 import { timestamp, UsageError } from './option-parsers.ts';
 
 /** The earliest date that a timestamp can have. */
 export const firstDate = '0000-01-01';
-
-const dayMs = 86_400_000;
 
 /**
  * The dates of `--date`, or of `--from` and `--to`; undefined if none is given. `--from` alone ends
@@ -38,7 +37,7 @@ const aheadMsMax = 14 * 3_600_000;
 
 /** Today in UTC and the six days before, plus tomorrow if it has begun in some time zone. */
 export function lastWeek(now = Date.now()): DateRange {
-  return { from: dateAt(now - 6 * dayMs), to: latestToday(now) };
+  return { from: addDays(dateAt(now), -6), to: latestToday(now) };
 }
 
 /** Today's date in the time zone where it is latest. */

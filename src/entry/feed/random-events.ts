@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 
+import { dayMs } from '../../domain/timestamp.ts';
+
 /** One item of a request body. */
 export interface RandomEvent {
   type: string;
@@ -101,7 +103,6 @@ const busyHours = [
 ];
 const weekendShare = 0.25;
 const minuteMs = 60_000;
-const dayMs = 86_400_000;
 
 /** The events of batch `index`. They do not depend on other batches. */
 export function randomBatch(feed: RandomFeed, index: number): RandomEvent[] {

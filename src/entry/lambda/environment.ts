@@ -1,5 +1,6 @@
 import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 import { asWritten, dayRule, type DayOf } from '../../domain/day.ts';
+import { dayMs } from '../../domain/timestamp.ts';
 import { readItemsPerMessage } from '../../pipeline/chunks/recut.ts';
 
 /**
@@ -32,7 +33,6 @@ export function readEnvironment(env: Record<string, string | undefined>): Enviro
   };
 }
 
-export const dayMs = 86_400_000;
 export const bodyBytesMax = 4 * 1024 * 1024;
 
 interface StoreRules {

@@ -37,7 +37,6 @@ export function queryFunction(
   const answered = <T>(act: () => Promise<T>) => orUnavailable(notNow, onFailure, act);
 
   const queries: Queries = {
-    query: (query, take) => answered(() => reader.query(query, take)),
     stats: (request, known) => answered(() => gatherStats(reader, request, known, answerBytesMax)),
     receipt: (batchId) => answered(() => receipts.find(batchId)),
     status: () => answered(status),

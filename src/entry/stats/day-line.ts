@@ -1,10 +1,10 @@
+import { addDays, datesInRange } from '../../domain/timestamp.ts';
 import type { StatsRow } from '../../pipeline/stats/formats.ts';
 import type { DateRange } from '../../pipeline/store-admin.ts';
 
 const sparks = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const noCounts = '·';
 const daysMax = 40;
-const dayMs = 86_400_000;
 
 /**
  * The totals of the latest days of a range as one line, with a dot for each day without counts; empty for a
@@ -20,9 +20,9 @@ export function dayLine(rows: readonly StatsRow[], range: DateRange, width: numb
   const [first, last] = [counted[0], counted.at(-1)];
   if (first === undefined || last === undefined || range.from === range.to) return '';
   const earliest = (end: string) =>
-    laterOf(dateAt(end, 1 - most), laterOf(range.from, '0001-01-01'));
+    laterOf(addDays(end, 1 - most), laterOf(range.from, '0001-01-01'));
   const to = last < earliest(range.to) ? last : range.to;
-  const days = daysOf(earliest(to), to);
+  const days = datesInRange(earliest(to), to);
   const largest = Math.max(...days.map((day) => totals.get(day) ?? 0));
   const line = days.map((day) => {
     const count = totals.get(day) ?? 0;
@@ -32,16 +32,6 @@ export function dayLine(rows: readonly StatsRow[], range: DateRange, width: numb
   const dates = `${days[0] ?? ''} to ${to}${legend}`;
   const isNarrow = line.length + dates.length + 2 >= width;
   return `${line.join('')}${isNarrow ? '\n' : '  '}${dates}\n`;
-}
-
-function daysOf(from: string, to: string): string[] {
-  const days: string[] = [];
-  for (let day = from; day <= to; day = dateAt(day, 1)) days.push(day);
-  return days;
-}
-
-function dateAt(day: string, later: number): string {
-  return new Date(Date.parse(`${day}T00:00:00Z`) + later * dayMs).toISOString().slice(0, 10);
 }
 
 /** Days before the year 0 have signs, which sort first. */

@@ -1,11 +1,10 @@
 import type { Command } from 'commander';
 
+import { dayMs } from '../../domain/timestamp.ts';
 import { addCommand } from '../cli/add-command.ts';
 import { dataDirOption, option } from '../cli/common-options.ts';
 import { duration } from '../cli/option-parsers.ts';
 import { addTokenCreateOptions, tokenCreateOptions } from './token-options.ts';
-
-const day = 86_400_000;
 
 /** Adds the command `token` with its subcommands. */
 export function addTokenCommand(root: Command): void {
@@ -41,7 +40,7 @@ export function addTokenCommand(root: Command): void {
     .description('replace a token by a new one of the same name, and print it')
     .addOption(
       option('--overlap <time>', 'how long the old token remains valid', overlap).default(
-        day,
+        dayMs,
         '24h',
       ),
     )

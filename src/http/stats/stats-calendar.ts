@@ -1,7 +1,12 @@
-import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
+import {
+  addDays,
+  datesInRange,
+  daysInMonth,
+  isCalendarDate,
+  type CalendarDate,
+} from '../../domain/timestamp.ts';
 import { withThousands } from '../../util/thousands.ts';
 
-const dayMs = 86_400_000;
 const weekdays = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
 
 /** Counts by date. */
@@ -12,8 +17,8 @@ export function monthOf(date: CalendarDate): {
   readonly from: CalendarDate;
   readonly to: CalendarDate;
 } {
-  const first = timeOf(`${date.slice(0, 8)}01`);
-  return { from: dateOf(first), to: dateOf(first + (daysInMonth(first) - 1) * dayMs) };
+  const last = daysInMonth(Number(date.slice(0, 4)), Number(date.slice(5, 7)));
+  return { from: `${date.slice(0, 8)}01`, to: `${date.slice(0, 8)}${last}` };
 }
 
 /** The format is made by the first date: Node takes 10 ms and 1 MiB for its first one. */
@@ -21,7 +26,7 @@ const written = (options: Intl.DateTimeFormatOptions) => {
   let format: Intl.DateTimeFormat | undefined;
   return (date: CalendarDate) => {
     format ??= new Intl.DateTimeFormat('en-GB', { ...options, timeZone: 'UTC' });
-    return format.format(timeOf(date));
+    return format.format(new Date(date));
   };
 };
 /** Dates in the form of the dashboard. */
@@ -33,25 +38,22 @@ const monthText = written({ month: 'short', year: 'numeric' });
  * (ISO 8601).
  */
 export function calendarOf(date: CalendarDate, today: CalendarDate, counts: DailyCounts): string {
-  const first = timeOf(`${date.slice(0, 8)}01`);
-  const days = daysInMonth(first);
+  const { from, to } = monthOf(date);
   const largest = Math.max(0, ...counts.values());
   const cell = (day: CalendarDate) => cellOf(day, date, today, counts.get(day) ?? 0, largest);
-  const blank = (new Date(first).getUTCDay() + 6) % 7;
+  const blank = (new Date(from).getUTCDay() + 6) % 7;
   const cells = [
     ...Array.from({ length: blank }, () => '<td></td>'),
-    ...Array.from({ length: days }, (_, index) => cell(dateOf(first + index * dayMs))),
+    ...datesInRange(from, to).map(cell),
   ];
   const weeks = Array.from({ length: Math.ceil(cells.length / 7) }, (_, week) =>
     cells.slice(7 * week, 7 * week + 7).join(''),
   );
   const head = weekdays.map((name) => `<th scope="col">${name}</th>`).join('');
-  const link = (time: number, text: string, label: string) => {
-    const to = dateOf(time);
-    return isCalendarDate(to) ? `<a href="?date=${to}" aria-label="${label}">${text}</a>` : '';
-  };
-  const previous = link(first - dayMs, '←', 'Last day of the month before');
-  const next = link(first + days * dayMs, '→', 'First day of the next month');
+  const link = (day: CalendarDate, text: string, label: string) =>
+    isCalendarDate(day) ? `<a href="?date=${day}" aria-label="${label}">${text}</a>` : '';
+  const previous = link(addDays(from, -1), '←', 'Last day of the month before');
+  const next = link(addDays(to, 1), '→', 'First day of the next month');
   return `<table class="calendar">
 <caption>${previous} ${monthText(date)} ${next}</caption>
 <thead><tr>${head}</tr></thead>
@@ -74,18 +76,4 @@ function cellOf(
   const mark = names === '' ? '' : ` class="${names}"`;
   const title = `${longDay(day)}: ${count === 0 ? 'no events' : `${withThousands(count)} events`}`;
   return `<td${mark}><a href="?date=${day}"${current} title="${title}">${Number(day.slice(8))}</a></td>`;
-}
-
-function daysInMonth(first: number): number {
-  const date = new Date(first);
-  date.setUTCMonth(date.getUTCMonth() + 1, 0);
-  return date.getUTCDate();
-}
-
-function timeOf(date: CalendarDate): number {
-  return Date.parse(`${date}T00:00:00Z`);
-}
-
-function dateOf(time: number): CalendarDate {
-  return new Date(time).toISOString().slice(0, 10);
 }

@@ -1,17 +1,18 @@
 import type { CounterRow } from '../../domain/counter.ts';
 import { asWritten } from '../../domain/day.ts';
-import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
+import { addDays, isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
 import type { PipelineStatus, Queries } from '../../pipeline/ports.ts';
+import type { StatsRequest } from '../../pipeline/stats/stats.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { browserHeaders, problemAnswer, type Answer } from '../app/answer.ts';
 import { escaped } from '../app/html.ts';
 import { scriptlessHeaders } from '../app/pages.ts';
+import { tooLarge } from './stats-answer.ts';
 import { calendarOf, longDay, monthOf, type DailyCounts } from './stats-calendar.ts';
 import { readPageDate } from './stats-query.ts';
 
 /** The page shows at most this many rows, so that a browser can render it quickly. */
 const rowsMax = 10_000;
-const dayMs = 86_400_000;
 
 /** The colours are those of the dashboard, src/dashboard/style.css. */
 const style = `
@@ -83,7 +84,7 @@ export interface PageSettings {
 
 /** Answers `GET /stats-html`; `signal` is aborted when the client disconnects. */
 export async function statsPageAnswer(
-  queries: Pick<Queries, 'query' | 'stats' | 'status'>,
+  queries: Pick<Queries, 'stats' | 'status'>,
   parameters: URLSearchParams,
   settings: PageSettings,
   signal?: AbortSignal,
@@ -92,40 +93,44 @@ export async function statsPageAnswer(
   if ('problem' in date) return problemAnswer(date.problem);
   const status = await queries.status();
   const day: Day = { date: date.value, rows: [], rowsInAll: 0, total: 0, largest: 0 };
-  const query = { from: day.date, to: day.date, types: [], states: [] };
-  const take = (rows: readonly CounterRow[]) => {
-    addRows(day, rows);
-    return true;
+  const counts = new Map<CalendarDate, number>();
+  const filter = { types: [], states: [] };
+  const query = { from: day.date, to: day.date, ...filter };
+  const month = { query: { ...monthOf(day.date), ...filter }, groupBy: ['date'] } as const;
+  const addCounts = (rows: readonly CounterRow[]) => {
+    for (const { date, count } of rows) counts.set(date, count);
   };
-  const [counts] = await Promise.all([
-    dailyCounts(queries, monthOf(day.date), signal),
-    queries.query(query, take, signal),
+  const addToDay = (rows: readonly CounterRow[]) => addRows(day, rows);
+  const [, isWhole] = await Promise.all([
+    readRows(queries, month, addCounts, signal),
+    readRows(queries, { query, groupBy: undefined }, addToDay, signal),
   ]);
+  if (!isWhole) return tooLarge;
   // Rows that were cut are the first by name, not the largest.
   if (day.rowsInAll === day.rows.length) day.rows.sort((a, b) => b.count - a.count);
   return { status: 200, headers, body: pageOf(day, status, counts, settings) };
 }
 
-/** The counts of the days of a month; the engine sums them. */
-async function dailyCounts(
+/** Passes the rows of a query to `add` as they come; false if there are too many. */
+async function readRows(
   queries: Pick<Queries, 'stats'>,
-  month: { readonly from: CalendarDate; readonly to: CalendarDate },
+  request: Pick<StatsRequest, 'query' | 'groupBy'>,
+  add: (rows: readonly CounterRow[]) => void,
   signal?: AbortSignal,
-): Promise<DailyCounts> {
-  const query = { ...month, types: [], states: [] };
-  const answer = await queries.stats({ query, groupBy: ['date'], format: 'json' }, [], signal);
-  if (answer.kind !== 'whole' && answer.kind !== 'stream') return new Map();
-  const text =
-    answer.kind === 'whole' ? new TextDecoder().decode(answer.bytes) : await readAll(answer.pieces);
-  const rows = JSON.parse(text) as readonly { readonly date: string; readonly count: number }[];
-  return new Map(rows.map(({ date, count }) => [date, count]));
-}
-
-async function readAll(pieces: AsyncIterable<Uint8Array>): Promise<string> {
+): Promise<boolean> {
+  const answer = await queries.stats({ ...request, format: 'ndjson' }, [], signal);
+  if (answer.kind !== 'whole' && answer.kind !== 'stream') return false;
   const decoder = new TextDecoder();
-  let text = '';
-  for await (const piece of pieces) text += decoder.decode(piece, { stream: true });
-  return text;
+  let partialLine = '';
+  for await (const piece of answer.kind === 'whole' ? [answer.bytes] : answer.pieces) {
+    if (signal?.aborted === true) break;
+    const text = partialLine + decoder.decode(piece, { stream: true });
+    const end = text.lastIndexOf('\n') + 1;
+    partialLine = text.slice(end);
+    const lines = text.slice(0, end).trimEnd().replaceAll('\n', ',');
+    add(JSON.parse(`[${lines}]`) as CounterRow[]);
+  }
+  return true;
 }
 
 interface Day {
@@ -249,12 +254,8 @@ function percent(share: number): string {
   return share > 0 && share < 0.1 ? '&lt;0.1%' : `${share.toFixed(1)}%`;
 }
 
-function dateOf(at: number): CalendarDate {
-  return new Date(at).toISOString().slice(0, 10);
-}
-
 /** The date `days` later; undefined outside the years 0001 to 9999. */
 function dayAfter(date: CalendarDate, days: number): CalendarDate | undefined {
-  const text = dateOf(Date.parse(`${date}T00:00:00Z`) + days * dayMs);
+  const text = addDays(date, days);
   return isCalendarDate(text) ? text : undefined;
 }

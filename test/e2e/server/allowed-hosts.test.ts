@@ -8,7 +8,7 @@ import { serverAccess, TokenTable } from '../../../src/auth/access.ts';
 import { hostRule } from '../../../src/http/app/allowed-hosts.ts';
 import type { AnsweredRequest } from '../../../src/http/server/observer.ts';
 import { silentObserver } from '../../../src/http/server/observer.ts';
-import { readCounters } from '../../support/counters.ts';
+import { countersOf } from '../../support/counters.ts';
 import {
   startServer as startProcess,
   temporaryDirectory,
@@ -63,7 +63,7 @@ async function answers(
 
 async function itemsCounted(): Promise<number> {
   await waitUntilCounted(server.url);
-  return (await readCounters(server.pipeline)).reduce((sum, { count }) => sum + count, 0);
+  return (await countersOf(server.pipeline)).reduce((sum, { count }) => sum + count, 0);
 }
 
 const plain = 'POST /ingest HTTP/1.1';

@@ -22,7 +22,6 @@ async function serve(stats: (real: Stats) => Stats) {
   const http = createHttpServer({
     pipeline: {
       ingest: (submission) => pipeline.ingest(submission),
-      query: (query, take, signal) => pipeline.query(query, take, signal),
       receipt: (batchId) => pipeline.receipt(batchId),
       status: () => pipeline.status(),
       stats: stats((...args) => pipeline.stats(...args)),

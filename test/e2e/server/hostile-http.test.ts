@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib';
 
 import { expect, it, onTestFinished } from 'vitest';
 
-import { readCounters } from '../../support/counters.ts';
+import { countersOf } from '../../support/counters.ts';
 import { postBatch, startServer, waitUntilCounted, type TestServer } from '../../support/server.ts';
 
 const item = { type: 'laptop', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
@@ -38,7 +38,7 @@ async function statuses({ port }: TestServer, text: string): Promise<number[]> {
 
 async function itemsCounted({ pipeline, url }: TestServer): Promise<number> {
   await waitUntilCounted(url);
-  return (await readCounters(pipeline)).reduce((sum, { count }) => sum + count, 0);
+  return (await countersOf(pipeline)).reduce((sum, { count }) => sum + count, 0);
 }
 
 const length = `Content-Length: ${body.length}`;

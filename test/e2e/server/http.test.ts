@@ -13,7 +13,7 @@ import { createHttpServer } from '../../../src/http/server/server.ts';
 import type { HttpTimeouts } from '../../../src/http/server/server-parts.ts';
 import { lengthOf } from '../../../src/engines/embedded/writer/submission-ring.ts';
 import type { BorrowedBody, Ingest, IngestOutcome } from '../../../src/pipeline/ports.ts';
-import { readCounters } from '../../support/counters.ts';
+import { countersOf } from '../../support/counters.ts';
 import {
   exchange,
   postBatch,
@@ -90,7 +90,7 @@ async function serve(options: TestServerOptions = {}): Promise<TestServer> {
 /** All counters, of any date. */
 async function counts({ pipeline, url }: TestServer) {
   await waitUntilCounted(url);
-  return await readCounters(pipeline);
+  return await countersOf(pipeline);
 }
 
 const counter = ({ type, state }: typeof item, count: number) => {
@@ -1152,7 +1152,7 @@ async function serveHttp(
 ): Promise<Pick<TestServer, 'port' | 'http'>> {
   const unused = () => Promise.reject(new Error('the test does not play this'));
   const http = createHttpServer({
-    pipeline: { query: unused, stats: unused, receipt: unused, status: unused, ...pipeline },
+    pipeline: { stats: unused, receipt: unused, status: unused, ...pipeline },
     bodyBytesMax: 10_000,
     bodiesBytesMax: 10_000,
     onUnexpectedError: (error) => {

@@ -8,7 +8,7 @@ import { silentObserver, type AnsweredRequest } from '../../../src/http/server/o
 import { UnreadAnswers } from '../../../src/http/server/unread-answers.ts';
 import { SlowClients, type Slowness } from '../../fuzz/slow.ts';
 import { sendSteadily, type Manner } from '../../fuzz/steady-client.ts';
-import { readCounters } from '../../support/counters.ts';
+import { countersOf } from '../../support/counters.ts';
 import { exchange, startServer, waitUntilCounted, type TestServer } from '../../support/server.ts';
 
 /** Slow clients get their 408 after at most 1.5 s. */
@@ -45,7 +45,7 @@ async function serveOtherClients({ port, url, pipeline }: TestServer, isOver: ()
     ask(url, isOver),
   ]);
   await waitUntilCounted(url);
-  const counted = await readCounters(pipeline);
+  const counted = await countersOf(pipeline);
   const items = manners.map((manner) => counted.find(({ state }) => state === manner)?.count ?? 0);
   expect(items).toEqual(sent.slice(0, -1));
   expect(counted).toHaveLength(manners.length);

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import type { CounterRow } from '../../../src/domain/counter.ts';
 import { calendarOf } from '../../../src/http/stats/stats-calendar.ts';
 import { statsPageAnswer } from '../../../src/http/stats/stats-page.ts';
-import type { PipelineStatus } from '../../../src/pipeline/ports.ts';
+import type { PipelineStatus, Queries } from '../../../src/pipeline/ports.ts';
+import type { StatsAnswer } from '../../../src/pipeline/stats/stats.ts';
 
 const quiet: PipelineStatus = {
   unavailable: undefined,
@@ -13,22 +14,25 @@ const quiet: PipelineStatus = {
   lastReceivedAt: undefined,
 };
 
+/** An answer whose pieces end anywhere, also within a character. */
+function streamOf(rows: readonly object[]): StatsAnswer {
+  const bytes = Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  // oxlint-disable-next-line typescript/require-await -- the port is asynchronous
+  async function* pieces() {
+    for (let at = 0; at < bytes.length; at += 1_001)
+      yield new Uint8Array(bytes.subarray(at, at + 1_001));
+  }
+  return { kind: 'stream', version: undefined, pieces: pieces() };
+}
+
 async function pageOf(rows: readonly CounterRow[], status: Partial<PipelineStatus> = {}) {
-  const unused = () => Promise.reject(new Error('not asked for here'));
-  const pipeline = {
-    ...{ ingest: unused, receipt: unused },
-    stats: () =>
-      Promise.resolve({
-        ...{ kind: 'whole' as const, version: '' },
-        bytes: new TextEncoder().encode(
-          '[{"date":"2023-06-15","count":10},{"date":"2023-06-16","count":1200}]',
-        ),
-      }),
+  const days = [
+    { date: '2023-06-15', count: 10 },
+    { date: '2023-06-16', count: 1200 },
+  ];
+  const pipeline: Pick<Queries, 'stats' | 'status'> = {
+    stats: ({ groupBy }) => Promise.resolve(streamOf(groupBy === undefined ? rows : days)),
     status: () => Promise.resolve({ ...quiet, ...status }),
-    query: (_: unknown, take: (piece: readonly CounterRow[]) => boolean) => {
-      for (let at = 0; at < rows.length; at += 1_000) take(rows.slice(at, at + 1_000));
-      return Promise.resolve(true);
-    },
   };
   const settings = { today: '2023-06-17', dayZone: 'Europe/Berlin', hasDashboard: true };
   return (await statsPageAnswer(pipeline, new URLSearchParams('date=2023-06-16'), settings)).body;
@@ -52,6 +56,21 @@ it('a page of very many rows shows the first, and the total of all', async () =>
   expect(page.match(/<rect /g)).toHaveLength(10_000);
   expect(page).toContain('the first 10,000 of 12,345 rows; the total includes all');
   expect(page).toContain('<td>24,690</td>');
+});
+
+it('names are whole wherever the pieces of the rows end, and too many rows are a problem', async () => {
+  const names = Array.from({ length: 500 }, (_, at) => `käfig ${at} 💻`);
+  const page = await pageOf(names.map((name) => row(name, 1)));
+  for (const name of names) expect(page).toContain(`<bdi>${name}</bdi>`);
+  const stats = () => Promise.resolve({ kind: 'too_large' as const });
+  const status = () => Promise.resolve(quiet);
+  const settings = { today: '2023-06-17', dayZone: 'UTC', hasDashboard: true };
+  const date = new URLSearchParams('date=2023-06-16');
+  const answer = await statsPageAnswer({ stats, status }, date, settings);
+  expect(answer).toMatchObject({
+    status: 400,
+    body: expect.stringContaining('answer_too_large') as string,
+  });
 });
 
 it('a page of one row is that row, and a share is never shown as none', async () => {

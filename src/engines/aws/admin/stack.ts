@@ -6,6 +6,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 
 import { asWritten, dayRule, type DayOf } from '../../../domain/day.ts';
+import { dayMs } from '../../../domain/timestamp.ts';
 import { readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { nameOf } from '../errors.ts';
 import { expiryOfBucket } from '../intake/raw-expiry.ts';
@@ -69,7 +70,6 @@ export function deployed(store: AwsStore): DeployedStack {
 
 /** In milliseconds. After a timeout, the SDK retries requests that are safe to repeat. */
 const requestHandler = { connectionTimeout: 3_000, requestTimeout: 20_000 };
-const dayMs = 86_400_000;
 
 /** The stack's default. */
 const keepDaysDefault = 90;

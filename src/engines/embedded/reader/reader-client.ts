@@ -1,13 +1,7 @@
 import { once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
 
-import type { CounterRow } from '../../../domain/counter.ts';
-import {
-  Unavailable,
-  type CounterQuery,
-  type Receipt,
-  type TakeRows,
-} from '../../../pipeline/ports.ts';
+import { Unavailable, type Receipt } from '../../../pipeline/ports.ts';
 import {
   isOfManyDays,
   type KnownVersions,
@@ -28,7 +22,6 @@ interface Answers {
 
 interface PendingQuestion {
   readonly isLong: boolean;
-  readonly isForClient: boolean;
   readonly resolve: (answer: Answers[keyof Answers]) => void;
   readonly reject: (reason: Error) => void;
   /** Of a streamed answer. */
@@ -73,27 +66,7 @@ export class ReaderClient {
    * @throws {Unavailable} if too many questions wait, the reader has ended, or `signal` is aborted.
    */
   stats(request: StatsRequest, known: KnownVersions, signal?: AbortSignal): Promise<StatsAnswer> {
-    return this.#ask({ kind: 'stats', request, known, consumer: 'client' }, signal);
-  }
-
-  /** Passes rows to `take` until it returns false or there are no more. @throws as `stats` does. */
-  async rows(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean> {
-    const request = { query, groupBy: undefined, format: 'ndjson' } as const;
-    const answer = await this.#ask(
-      { kind: 'stats', request, known: [], consumer: 'process' },
-      signal,
-    );
-    if (answer.kind !== 'stream') throw new Error(`the reader answered with ${answer.kind}`);
-    const { pieces } = answer;
-    const abort = () => void pieces.return?.();
-    signal?.addEventListener('abort', abort);
-    try {
-      for await (const piece of pieces) if (!take(rowsOfLines(piece))) return false;
-    } finally {
-      signal?.removeEventListener('abort', abort);
-    }
-    if (signal?.aborted === true) throw cancelled();
-    return true;
+    return this.#ask({ kind: 'stats', request, known }, signal);
   }
 
   /** @throws as `stats` does. */
@@ -108,8 +81,8 @@ export class ReaderClient {
 
   async close(): Promise<void> {
     // A slow consumer of a streamed answer must not delay the stop.
-    for (const [id, { pieces, isForClient }] of [...this.#pending]) {
-      if (pieces === undefined || !isForClient) continue;
+    for (const [id, { pieces }] of [...this.#pending]) {
+      if (pieces === undefined) continue;
       this.#send({ kind: 'cancel', id });
       this.#fail(id, new Unavailable('stopping', 'The server is stopping.'));
     }
@@ -129,13 +102,12 @@ export class ReaderClient {
     const question: ReaderRequest = request;
     const isStats = question.kind === 'stats';
     const isLong = isStats && isOfManyDays(question.request);
-    const isForClient = isStats && question.consumer === 'client';
     const alike = [...this.#pending.values()].filter((asked) => asked.isLong === isLong);
     if (alike.length >= pendingMax) throw tooMany();
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<Answers[Kind]>();
     const settle = (answer: Answers[keyof Answers]) => resolve(answer as Answers[Kind]);
-    this.#pending.set(id, { isLong, isForClient, resolve: settle, reject });
+    this.#pending.set(id, { isLong, resolve: settle, reject });
     const abort = () => {
       this.#cancel(id);
       reject(cancelled());
@@ -211,12 +183,6 @@ export class ReaderClient {
       this.#fail(id, new Unavailable('storage_failed', 'The counters cannot be read now.'));
     }
   }
-}
-
-/** The rows of whole lines of NDJSON. */
-function rowsOfLines(bytes: Uint8Array): CounterRow[] {
-  const lines = Buffer.from(bytes).toString().trimEnd().replaceAll('\n', ',');
-  return JSON.parse(`[${lines}]`) as CounterRow[];
 }
 
 function cancelled(): Unavailable {

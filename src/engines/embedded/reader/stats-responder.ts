@@ -22,15 +22,10 @@ const wholeBytesMaxOfBusy = 256 * 1024;
 /** Maximum bytes of an answer that are sent and not consumed. */
 const windowBytes = 1024 * 1024;
 /**
- * Limits of streamed answers, each of which holds a connection and a state of the counters. Clients
- * consume them as slowly as they read, and those that wait hold their beginning in memory. This process
- * consumes them at once, and none is read before it starts: they have limits of their own, so that slow
- * clients cannot block them. Whole answers to clients are not limited.
+ * Limits of streamed answers, each of which holds a connection, a state of the counters, and its
+ * beginning in memory, as long as the client reads or waits. Whole answers are not limited.
  */
-const admissionLimits = {
-  client: { runningMax: 8, waitingMax: 16, waitMsMax: 10_000 },
-  process: { runningMax: 16, waitingMax: 256, waitMsMax: 10_000 },
-} as const;
+const admissionLimits = { runningMax: 8, waitingMax: 16, waitMsMax: 10_000 };
 /** Interval of the journal check. */
 const journalCheckMs = 1_000;
 /** Maximum number of idle connections kept for later queries. */
@@ -38,19 +33,15 @@ const idleConnectionsMax = 2;
 /** Maximum number of requests whose versions are cached. */
 const rememberedVersionsMax = 64;
 
-/** Who consumes an answer. */
-export type Consumer = keyof typeof admissionLimits;
 type Piece = Uint8Array<ArrayBuffer>;
 
 export interface StatsQuestion {
   readonly request: StatsRequest;
   readonly known: KnownVersions;
-  readonly consumer: Consumer;
 }
 
 interface OpenAnswer {
   readonly id: number;
-  readonly consumer: Consumer;
   readonly database: DatabaseSync;
   readonly pieces: Generator<Piece>;
   /** Sent and not consumed. */
@@ -76,10 +67,7 @@ interface StatsResponderOptions {
 export class StatsResponder {
   readonly #options: StatsResponderOptions;
   readonly #roundRobin = new RoundRobin();
-  readonly #admission = {
-    client: new AdmissionQueue(admissionLimits.client),
-    process: new AdmissionQueue(admissionLimits.process),
-  };
+  readonly #admission = new AdmissionQueue(admissionLimits);
   /** Answers that are streamed or wait to be. */
   readonly #openAnswers = new Map<number, OpenAnswer>();
   readonly #idleConnections: DatabaseSync[] = [];
@@ -94,11 +82,7 @@ export class StatsResponder {
   }
 
   /** @throws if the counters cannot be read. */
-  stats(id: number, { request, known, consumer }: StatsQuestion): void {
-    if (consumer === 'process') {
-      this.#streamToProcess(id, request);
-      return;
-    }
+  stats(id: number, { request, known }: StatsQuestion): void {
     const version = this.#recall(JSON.stringify(request), this.#options.dataVersion());
     if (version !== undefined && isKnown(known, version)) {
       this.#options.send({ kind: 'unchanged', id, version });
@@ -108,26 +92,7 @@ export class StatsResponder {
     this.#roundRobin.add(id, lane, this.#answer(id, request, known));
   }
 
-  #streamToProcess(id: number, request: StatsRequest): void {
-    const { send, onError } = this.#options;
-    this.#admission.process.enter({
-      id,
-      start: () => {
-        try {
-          const feed = this.#open(id, request, 'process');
-          this.#track(feed);
-          send({ kind: 'stream', id, version: undefined });
-          this.#schedule(feed);
-        } catch (error) {
-          this.#admission.process.leave(id);
-          onError(id, error);
-        }
-      },
-      refuse: () => send({ kind: 'busy', id }),
-    });
-  }
-
-  /** Reads the answer to a client, or its beginning, in time slices, and sends it. */
+  /** Reads an answer, or its beginning, in time slices, and sends it. */
   *#answer(id: number, request: StatsRequest, known: KnownVersions): Generator<undefined> {
     const { send, dataVersion, onError } = this.#options;
     let feed: OpenAnswer | undefined;
@@ -135,7 +100,7 @@ export class StatsResponder {
       const key = JSON.stringify(request);
       // Before the rows: if something is counted in between, the state's number differs below.
       const state = dataVersion();
-      feed = this.#open(id, request, 'client');
+      feed = this.#open(id, request);
       const gathered = yield* this.#gather(feed);
       if (gathered.isWhole) {
         const answer = wholeAnswer(gathered.bytes, known);
@@ -170,7 +135,7 @@ export class StatsResponder {
       return;
     }
     this.#track(feed);
-    this.#admission.client.enter({
+    this.#admission.enter({
       id,
       start: () => {
         this.#options.send({ kind: 'stream', id, version });
@@ -193,21 +158,20 @@ export class StatsResponder {
     this.#roundRobin.remove(id);
     const feed = this.#openAnswers.get(id);
     if (feed !== undefined) this.#finish(feed);
-    else this.#admission.process.leave(id);
   }
 
   close(): void {
     clearInterval(this.#journalCheck);
     this.#roundRobin.close();
-    for (const each of Object.values(this.#admission)) each.close();
+    this.#admission.close();
     for (const feed of this.#openAnswers.values()) this.#release(feed);
     for (const database of this.#idleConnections.splice(0)) database.close();
   }
 
-  #open(id: number, request: StatsRequest, consumer: Consumer): OpenAnswer {
+  #open(id: number, request: StatsRequest): OpenAnswer {
     const database = this.#idleConnections.pop() ?? this.#options.connect();
     const pieces = piecesOf(database, request);
-    return { id, consumer, database, pieces, bytes: 0, isScheduled: false };
+    return { id, database, pieces, bytes: 0, isScheduled: false };
   }
 
   #track(feed: OpenAnswer): void {
@@ -215,8 +179,7 @@ export class StatsResponder {
     // A slow consumer must not make the journal grow without limit.
     this.#journalCheck ??= setInterval(() => {
       if (!this.#options.isJournalTooLarge()) return;
-      // What waits for this process holds nothing.
-      this.#admission.client.refuseWaiting();
+      this.#admission.refuseWaiting();
       for (const held of [...this.#openAnswers.values()]) this.#refuse(held);
     }, journalCheckMs);
   }
@@ -231,7 +194,7 @@ export class StatsResponder {
     const pieces: Uint8Array[] = [];
     let stateThen: number | undefined;
     let length = 0;
-    while (length <= (this.#admission.client.hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)) {
+    while (length <= (this.#admission.hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)) {
       const { value, done } = feed.pieces.next() as IteratorResult<Piece, undefined>;
       stateThen ??= this.#options.dataVersion();
       if (done === true) return { isWhole: true, bytes: joined(pieces), stateThen };
@@ -281,7 +244,7 @@ export class StatsResponder {
       this.#journalCheck = undefined;
     }
     this.#release(feed);
-    this.#admission[feed.consumer].leave(feed.id);
+    this.#admission.leave(feed.id);
   }
 
   /** Ends the read transaction and reuses or closes the connection. */

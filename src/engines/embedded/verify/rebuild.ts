@@ -264,12 +264,11 @@ class Rebuild {
   #nameNewDamage(): void {
     const places = this.#newDamage();
     const write = this.#database.prepare(
-      'UPDATE dead_letters_next SET reason = reason || ? WHERE position = ? AND instr(reason, ?) = 0',
+      "UPDATE dead_letters_next SET reason = reason || '; among it were: ' || ? WHERE position = ?",
     );
     for (const [index, { text }] of knownBatches(this.#database, places).entries()) {
       const from = places[index]?.from ?? null;
-      // A dry run of an earlier version may have named them.
-      if (text !== '') write.run(`${reasonNames}${text}`, from, reasonNames);
+      if (text !== '') write.run(text, from);
     }
   }
 
@@ -344,8 +343,6 @@ const newlyDamaged = `
       (SELECT 1 FROM dead_letters AS known
         WHERE known.position = next.position AND known.damaged_through >= next.damaged_through)
     ORDER BY position`;
-/** Precedes the names of batches in the reason of a damaged range. */
-const reasonNames = '; among it were: ';
 
 /** Dropped dead letters that the new tables do not have. */
 const droppedMeanwhile = `

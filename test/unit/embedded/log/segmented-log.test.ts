@@ -3,7 +3,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
 import { formatBatchId, positionOfBatchId } from '../../../../src/domain/batch-id.ts';
 import { nodeFileSystem } from '../../../../src/engines/embedded/log/file-system.ts';
@@ -222,7 +222,9 @@ describe('appending', () => {
 
 describe('the file system of this machine', () => {
   it('syncs the file', () => {
-    const path = join(mkdtempSync(join(tmpdir(), 'log-')), 'file');
+    const directory = mkdtempSync(join(tmpdir(), 'log-'));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
+    const path = join(directory, 'file');
     const calls = vi.spyOn(fs, 'fdatasyncSync');
     const background = vi.spyOn(fs, 'fdatasync');
     const directories = vi.spyOn(fs, 'fsyncSync');

@@ -10,10 +10,7 @@ import type { FromReader } from '../../../../src/engines/embedded/writer/message
 import { SqliteCounterStore } from '../../../../src/engines/embedded/store/counter-store.ts';
 import { openDatabaseReadOnly } from '../../../../src/engines/embedded/store/read-only-database.ts';
 import { openDatabase } from '../../../../src/engines/embedded/store/schema.ts';
-import {
-  StatsResponder,
-  type Consumer,
-} from '../../../../src/engines/embedded/reader/stats-responder.ts';
+import { StatsResponder } from '../../../../src/engines/embedded/reader/stats-responder.ts';
 import type { StatsRequest } from '../../../../src/pipeline/stats/stats.ts';
 
 const query = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
@@ -54,8 +51,7 @@ afterEach(() => {
   rmSync(join(path, '..'), { recursive: true });
 });
 
-const ask = (id: number, request: StatsRequest, consumer: Consumer = 'client') =>
-  feeds.stats(id, { request, known: [], consumer });
+const ask = (id: number, request: StatsRequest) => feeds.stats(id, { request, known: [] });
 
 /** Until no query runs any more. */
 async function settle(): Promise<void> {
@@ -113,25 +109,6 @@ it('a large answer waits for a place, in the order of coming, and not for ever',
   );
 });
 
-it('answers to this process wait for no client', async () => {
-  for (let id = 1; id <= 9; id++) ask(id, large);
-  await settle();
-  sent.length = 0;
-  ask(10, large, 'process');
-  expect((await sentMessages()).slice(0, 2)).toEqual(begun(10));
-});
-
-it('sixteen answers to this process are read at a time; the others wait, and not for ever', async () => {
-  for (let id = 1; id <= 20; id++) ask(id, large, 'process');
-  const streamed = async () => (await sentMessages()).filter((each) => each.startsWith('stream'));
-  expect(await streamed()).toHaveLength(16);
-  feeds.cancel(1);
-  feeds.cancel(18);
-  expect(await streamed()).toEqual(['stream 17']);
-  vi.advanceTimersByTime(10_000);
-  expect(await sentMessages()).toEqual(['busy 19', 'busy 20']);
-});
-
 it('cancelled queries are not read, and hold nothing', async () => {
   for (let id = 1; id <= 20; id++) ask(id, large);
   for (let turn = 0; turn < 3; turn++) await setImmediate();
@@ -154,9 +131,8 @@ it('a question of a few days waits for none of many days', async () => {
     ask(id, { query: { ...year, states: [`${id}`] }, groupBy: ['type'], format: 'csv' });
   }
   ask(20, { ...large, query: day });
-  ask(21, { ...large, query: day }, 'process');
   const all = await sentMessages();
-  expect(all.slice(0, 3).sort()).toEqual(['end 21', 'stream 21', 'whole 20']);
+  expect(all[0]).toBe('whole 20');
   expect(all.filter((message) => message.startsWith('whole'))).toHaveLength(9 + 9 + 1);
 });
 
