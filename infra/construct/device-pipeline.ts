@@ -134,7 +134,7 @@ export class DevicePipeline extends Construct {
   }
 
   /**
-      * Allows the grantee to send batches, signed with its AWS credentials.
+   * Allows the grantee to send batches, signed with its AWS credentials.
    * @throws if `authorizer` is not an `HttpIamAuthorizer`: with tokens or JWTs, IAM decides nothing.
    */
   grantIngest(grantee: IGrantable): Grant {
@@ -148,7 +148,7 @@ export class DevicePipeline extends Construct {
   }
 
   /**
-      * Allows the grantee to read the counters table and, if `authorizer` is an `HttpIamAuthorizer`, to call
+   * Allows the grantee to read the counters table and, if `authorizer` is an `HttpIamAuthorizer`, to call
    * all GET routes of the API.
    */
   grantReadCounters(grantee: IGrantable): Grant {
