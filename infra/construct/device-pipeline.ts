@@ -134,7 +134,7 @@ export class DevicePipeline extends Construct {
   }
 
   /**
-   * Allows to send batches, signed with the AWS credentials of the grantee.
+   * Allows the grantee to send batches, signed with its AWS credentials.
    * @throws if `authorizer` is not an `HttpIamAuthorizer`: with tokens or JWTs, IAM decides nothing.
    */
   grantIngest(grantee: IGrantable): Grant {
@@ -148,8 +148,8 @@ export class DevicePipeline extends Construct {
   }
 
   /**
-   * Allows to read the counters from their table and, if `authorizer` is an `HttpIamAuthorizer`, all that
-   * the API answers to GET.
+   * Allows the grantee to read the counters table and, if `authorizer` is an `HttpIamAuthorizer`, to call
+   * all GET routes of the API.
    */
   grantReadCounters(grantee: IGrantable): Grant {
     const table = this.countersTable.grantReadData(grantee);

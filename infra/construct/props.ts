@@ -102,13 +102,13 @@ export interface DevicePipelineProps {
   readonly authorizer?: IHttpRouteAuthorizer;
 
   /**
-   * Scopes, of which a JWT needs one to send batches.
+   * Scopes; a JWT needs one of them to send batches.
    * @default - those of the authorizer
    */
   readonly ingestScopes?: string[];
 
   /**
-   * Scopes, of which a JWT needs one for all other requests.
+   * Scopes; a JWT needs one of them for all other requests.
    * @default - those of the authorizer
    */
   readonly queryScopes?: string[];

@@ -40,7 +40,7 @@ describe('docs/deploying.md', () => {
     const alarms = Object.keys(template.findResources('AWS::CloudWatch::Alarm')).map((id) =>
       id.replace(/[0-9A-F]{8}$/, ''),
     );
-    expect(items('## Watching it').map(([name]) => name)).toEqual(alarms);
+    expect(items('## Monitoring').map(([name]) => name)).toEqual(alarms);
     const cells = [...section('## Deploy').matchAll(/^\| (`.*?) +\|/gm)];
     const outputs = cells.flatMap(([, names = '']) => names.replaceAll('`', '').split(', '));
     expect(outputs.sort()).toEqual(Object.keys(template.findOutputs('*')).sort());
@@ -76,12 +76,12 @@ describe('docs/deploying.md', () => {
       const { Threshold, Period } = stack.properties('AWS::CloudWatch::Alarm', name);
       return { atLeast: Number(Threshold), minutes: Number(Period) / 60 };
     };
-    const whenOf = Object.fromEntries(items('## Watching it'));
+    const whenOf = Object.fromEntries(items('## Monitoring'));
     const [server, throttled] = [alarm('ServerErrors'), alarm('RequestsThrottledOften')];
     expect(whenOf).toMatchObject({
-      OldestMessageWaits: `what came ${alarm('OldestMessageWaits').atLeast / 60} minutes ago or longer waits to be counted, as SQS, the processor or the sweeper sees it`,
-      ServerErrors: `${server.atLeast} answers were 5xx within ${server.minutes} minutes`,
-      RequestsThrottledOften: `${throttled.atLeast} answers were 429 within ${throttled.minutes} minutes`,
+      OldestMessageWaits: `batches that were received ${alarm('OldestMessageWaits').atLeast / 60} minutes ago or earlier wait to be counted, according to SQS, the processor or the sweeper`,
+      ServerErrors: `${server.atLeast} responses were 5xx within ${server.minutes} minutes`,
+      RequestsThrottledOften: `${throttled.atLeast} responses were 429 within ${throttled.minutes} minutes`,
     });
   });
 });
