@@ -38,7 +38,7 @@ const filters = {
   states: [],
   groupBy: undefined,
   format: 'json',
-  hasMark: false,
+  hasByteOrderMark: false,
   watchMs: undefined,
 } as const;
 

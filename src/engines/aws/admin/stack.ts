@@ -9,7 +9,7 @@ import { asWritten, dayRule, type DayOf } from '../../../domain/day.ts';
 import { readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { nameOf } from '../errors.ts';
 import { expiryOfBucket } from '../intake/raw-expiry.ts';
-import { findDayRule, findLeastKeepMs } from '../ledger/settings.ts';
+import { findDayRule, findShortestRetentionMs } from '../ledger/settings.ts';
 import { outputsOfPipeline, splitName, type PipelineOutputs } from './stack-outputs.ts';
 
 /**
@@ -176,8 +176,8 @@ async function readRules(
       `The table ${ledger} does not record a day rule. Check that it is the ledger table of a device-pipeline stack.`,
     );
   }
-  const leastMs = await findLeastKeepMs(dynamodb, ledger);
-  return { dayZone, dayOf: dayRule(dayZone), keepMs: leastMs ?? keepMs };
+  const retentionMs = await findShortestRetentionMs(dynamodb, ledger);
+  return { dayZone, dayOf: dayRule(dayZone), keepMs: retentionMs ?? keepMs };
 }
 
 /** Names the work files of a rebuild, so that a stack's tables and a copy of them do not share any. */

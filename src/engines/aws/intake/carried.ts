@@ -12,7 +12,7 @@ import { recut } from '../../../pipeline/chunks/recut.ts';
 import { inflate } from '../../../pipeline/inflate.ts';
 import { Unavailable, type Batch } from '../../../pipeline/ports.ts';
 import type { KeyRecord } from '../ledger/batch-records.ts';
-import { roomMs } from '../ledger/settings.ts';
+import { redriveMarginMs } from '../ledger/settings.ts';
 
 /*
  * The intake of a small batch whose message carries its body. The id of such a batch says so: every
@@ -71,11 +71,11 @@ export function isCarriedRecord(record: KeyRecord, accepted: number): boolean {
  */
 export async function isGivenUp(
   { receivedAt }: KeyRecord,
-  { now, leastKeepMs }: { now: () => number; leastKeepMs: () => Promise<number> },
+  { now, shortestRetentionMs }: { now: () => number; shortestRetentionMs: () => Promise<number> },
 ): Promise<boolean> {
   const ageMs = now() - receivedAt;
   if (ageMs < dayMs) return false;
-  const countedMsMax = (await leastKeepMs()) - roomMs;
+  const countedMsMax = (await shortestRetentionMs()) - redriveMarginMs;
   if (ageMs < countedMsMax - dayMs) return false;
   if (ageMs > countedMsMax + clockSkewMsMax) return true;
   throw new Unavailable('storage_failed', mayBeOnItsWay);

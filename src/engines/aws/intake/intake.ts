@@ -35,7 +35,7 @@ export interface AwsIntakeOptions {
   /** Whether the message of a small batch carries its body, which then has no object of its own. */
   readonly carriesBodies: boolean;
   /** The shortest time for which ledger rows were ever kept, in milliseconds. */
-  readonly leastKeepMs: () => Promise<number>;
+  readonly shortestRetentionMs: () => Promise<number>;
   readonly admission: Pick<CounterAdmission, 'admit' | 'remember'>;
   readonly dayOf: DayOf;
   readonly makeBatchId: BatchIdMaker;

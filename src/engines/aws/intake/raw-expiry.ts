@@ -70,7 +70,7 @@ export function refuseExpired(
  * may explain them. Returns their number. Findings on counters below the recount stay.
  */
 export function excludeExpired(database: AuditDatabase, first: string): number {
-  const above = `FROM verdicts WHERE kind = 'differs' AND excess > 0
+  const above = `FROM findings WHERE kind = 'differs' AND excess > 0
     AND counter IN (SELECT id FROM counters WHERE date < ?)`;
   const count = database.number(`SELECT count(*) ${above}`, first);
   database.run(`DELETE ${above}`, first);
@@ -83,7 +83,7 @@ export function forgetExpiredRows(database: AuditDatabase, expiredBefore: number
   for (let after = ''; ;) {
     const gone = database.all<{ batch: string }>(
       `SELECT batch FROM batch_rows o WHERE batch > ? AND NOT ${hasBody}
-       UNION SELECT batch FROM marks o WHERE batch > ? AND NOT ${hasBody} ORDER BY batch LIMIT ${batchesAtOnce}`,
+       UNION SELECT batch FROM dedup_records o WHERE batch > ? AND NOT ${hasBody} ORDER BY batch LIMIT ${batchesAtOnce}`,
       ...[after, after],
     );
     const last = gone.at(-1);
@@ -93,7 +93,7 @@ export function forgetExpiredRows(database: AuditDatabase, expiredBefore: number
       for (const { batch } of gone) {
         const madeAt = timeOfBatchId(batch);
         if (madeAt === undefined || madeAt >= expiredBefore) continue;
-        database.run('DELETE FROM marks WHERE batch = ?', batch);
+        database.run('DELETE FROM dedup_records WHERE batch = ?', batch);
         database.run('DELETE FROM batch_rows WHERE batch = ?', batch);
       }
     });

@@ -31,11 +31,11 @@ interface AwsReplayOptions {
   readonly dayOf: DayOf;
   readonly now: () => number;
   /** The shortest time for which ledger rows were ever kept, in milliseconds. */
-  readonly leastKeepMs: () => Promise<number>;
+  readonly shortestRetentionMs: () => Promise<number>;
   /**
-   * Batches older than `leastKeepMs` less this are not queued: their dedup records may have expired.
+   * Batches older than `shortestRetentionMs` less this are not queued: their dedup records may have expired.
    */
-  readonly roomMs: number;
+  readonly redriveMarginMs: number;
   /** Reports why a batch was not accepted. */
   readonly onFailure: (error: unknown, batchId: BatchId) => void;
 }
@@ -118,10 +118,10 @@ async function completeStored(
   if (!isSameBody(raw, batch)) return conflict(rawKey);
   if (await options.records.isComplete(origin.batchId)) return { kind: 'known', batch: origin };
   const ageMs = options.now() - (raw.replayedAt ?? raw.receivedAt);
-  const leastMs = await options.leastKeepMs();
+  const retentionMs = await options.shortestRetentionMs();
   // The sweep completed it, and its batch row has expired.
-  if (ageMs >= leastMs) return { kind: 'known', batch: origin };
-  if (ageMs >= leastMs - options.roomMs) return { kind: 'undecidable', detail: undecided(rawKey) };
+  if (ageMs >= retentionMs) return { kind: 'known', batch: origin };
+  if (ageMs >= retentionMs - options.redriveMarginMs) return { kind: 'undecidable', detail: undecided(rawKey) };
   await queueAll(options, raw, rawKey);
   return { kind: 'known', batch: origin };
 }

@@ -240,10 +240,10 @@ export class AuditDatabase {
   #addLedgerRow(row: LedgerRow): void {
     switch (row.kind) {
       case 'dedup_record':
-        this.replace('marks', row.batchId, row.index, row.items, 0);
+        this.replace('dedup_records', row.batchId, row.index, row.items, 0);
         break;
       case 'dropped_chunk':
-        this.replace('marks', row.batchId, row.index, 0, 1);
+        this.replace('dedup_records', row.batchId, row.index, 0, 1);
         break;
       case 'dropped_batch':
         this.replace('dropped', row.batchId);
@@ -262,7 +262,7 @@ export class AuditDatabase {
       case 'foreign_message': {
         const counter = row.counter === undefined ? 0 : this.counterId(row.counter);
         this.run(
-          'INSERT INTO strangers VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1',
+          'INSERT INTO foreign_messages VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1',
           counter,
         );
         break;
@@ -298,7 +298,7 @@ export class AuditDatabase {
         `UPDATE chunks SET state = CASE
            WHEN EXISTS (SELECT 1 FROM dropped d WHERE d.batch = chunks.batch) THEN ${dropped}
            ELSE coalesce(
-             (SELECT iif(m.dropped, ${dropped}, ${recorded}) FROM marks m
+             (SELECT iif(m.dropped, ${dropped}, ${recorded}) FROM dedup_records m
                WHERE m.batch = chunks.batch AND m.chunk = chunks.chunk),
              (SELECT ${open} FROM dead d WHERE d.batch = chunks.batch AND d.chunk = chunks.chunk),
              iif((SELECT max(since) FROM batches b WHERE b.batch = chunks.batch) < ?, ${forgotten}, ${open}))
@@ -313,7 +313,7 @@ export class AuditDatabase {
          JOIN chunks c ON c.id = i.chunk WHERE ${isCounted} GROUP BY i.counter`,
       );
       this.run(
-        `INSERT INTO expected SELECT counter, count FROM strangers WHERE counter <> 0
+        `INSERT INTO expected SELECT counter, count FROM foreign_messages WHERE counter <> 0
          ON CONFLICT DO UPDATE SET count = count + excluded.count`,
       );
       this.run(

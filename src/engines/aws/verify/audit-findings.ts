@@ -45,7 +45,7 @@ const lateChunks = `
  */
 export function findCountedWithoutDedupRecord(database: AuditDatabase): void {
   if (
-    database.number(`SELECT count(*) FROM verdicts WHERE kind = 'differs' AND excess > 0`) === 0
+    database.number(`SELECT count(*) FROM findings WHERE kind = 'differs' AND excess > 0`) === 0
   ) {
     return;
   }
@@ -54,18 +54,18 @@ export function findCountedWithoutDedupRecord(database: AuditDatabase): void {
     for (const { id } of database.all<{ id: number }>(lateChunks, Number.MAX_SAFE_INTEGER)) {
       const isExplained = database.number(
         `SELECT count(*) > 0 AND min(coalesce(v.kind = 'differs' AND v.excess >= o.count, 0))
-         FROM open_increments o LEFT JOIN verdicts v ON v.counter = o.counter WHERE o.chunk = ?`,
+         FROM open_increments o LEFT JOIN findings v ON v.counter = o.counter WHERE o.chunk = ?`,
         id,
       );
       if (isExplained === 0) continue;
       database.run(
-        `UPDATE verdicts SET excess = excess - o.count, expected = expected + o.count
-         FROM open_increments o WHERE o.counter = verdicts.counter AND o.chunk = ?`,
+        `UPDATE findings SET excess = excess - o.count, expected = expected + o.count
+         FROM open_increments o WHERE o.counter = findings.counter AND o.chunk = ?`,
         id,
       );
       database.run(`UPDATE chunks SET state = ${unrecorded} WHERE id = ?`, id);
     }
-    database.run(`DELETE FROM verdicts WHERE kind = 'differs' AND excess = 0`);
+    database.run(`DELETE FROM findings WHERE kind = 'differs' AND excess = 0`);
   });
 }
 
@@ -115,8 +115,8 @@ export function damagedGroups(
 
 /** Batches with dedup records or a batch row, and without a raw body. */
 export const batchesWithoutBody = `
-  SELECT b.batch, sum(b.is_mark) AS marks, sum(b.items) AS items FROM (
-    SELECT batch, 1 AS is_mark, items FROM marks m WHERE dropped = 0
+  SELECT b.batch, sum(b.is_record) AS marks, sum(b.items) AS items FROM (
+    SELECT batch, 1 AS is_record, items FROM dedup_records m WHERE dropped = 0
       AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = m.batch AND c.chunk = m.chunk)
     UNION ALL
     SELECT batch, 0, 0 FROM batch_rows) b
@@ -135,7 +135,7 @@ export interface StrayDedupRecord {
 /** Dedup records of chunks that the raw body of their batch does not have. */
 export const strayDedupRecords = `
   SELECT m.batch, m.chunk, m.items, max(b.raw_key) AS raw_key
-  FROM marks m JOIN batches b ON b.batch = m.batch
+  FROM dedup_records m JOIN batches b ON b.batch = m.batch
   WHERE dropped = 0 AND b.state = ${batchStates.read} AND ${isNotDropped}
   AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = m.batch AND c.chunk = m.chunk)
   AND NOT EXISTS (SELECT 1 FROM batches x WHERE x.batch = m.batch AND x.state = ${batchStates.damaged})
@@ -183,7 +183,7 @@ function* chunksWithoutRecord(database: AuditDatabase): Generator<Difference> {
 
 function* differingRecords(database: AuditDatabase): Generator<Difference> {
   const sql = `SELECT c.chunk, c.items, m.items AS recorded, max(b.raw_key) AS raw_key FROM chunks c
-    JOIN marks m ON m.batch = c.batch AND m.chunk = c.chunk JOIN batches b ON b.batch = c.batch
+    JOIN dedup_records m ON m.batch = c.batch AND m.chunk = c.chunk JOIN batches b ON b.batch = c.batch
     WHERE m.dropped = 0 AND m.items IS NOT c.items GROUP BY c.id ORDER BY raw_key, c.chunk`;
   type Row = { chunk: number; items: number; recorded: number | null; raw_key: string };
   for (const { chunk, items, recorded, raw_key } of database.each<Row>(sql)) {
@@ -252,8 +252,8 @@ const namedCountersMax = 1_000;
 export function* counterDifferences(database: AuditDatabase): Generator<Difference> {
   const sql = `SELECT v.counter, v.kind, v.counted, v.expected, c.date, c.type, c.state,
       EXISTS (SELECT 1 FROM counted x WHERE x.counter = v.counter) AS has_row
-    FROM verdicts v JOIN counters c ON c.id = v.counter ORDER BY c.date, c.type_state`;
-  if (database.number('SELECT count(*) FROM verdicts') === 0) return;
+    FROM findings v JOIN counters c ON c.id = v.counter ORDER BY c.date, c.type_state`;
+  if (database.number('SELECT count(*) FROM findings') === 0) return;
   database.run('CREATE INDEX IF NOT EXISTS increments_by_chunk ON increments (chunk)');
   let named = 0;
   for (const row of database.each<FindingRow>(sql)) {
@@ -305,12 +305,12 @@ function namedBatches(database: AuditDatabase, { counter, counted, expected }: F
   const explainedBy = database.all<{ raw_key: string }>(
     `SELECT max(b.raw_key) AS raw_key FROM (
        SELECT DISTINCT c.batch FROM increments i JOIN chunks c ON c.id = i.chunk
-       JOIN verdicts v ON v.counter = i.counter
+       JOIN findings v ON v.counter = i.counter
        WHERE i.counter = ? AND i.count <= v.excess * ${sign}) s
      JOIN batches b ON b.batch = s.batch
      WHERE NOT EXISTS (
        SELECT 1 FROM chunks c JOIN increments i ON i.chunk = c.id
-       LEFT JOIN verdicts v ON v.counter = i.counter
+       LEFT JOIN findings v ON v.counter = i.counter
        WHERE c.batch = s.batch AND coalesce(v.excess, 0) * ${sign} < i.count)
      GROUP BY s.batch LIMIT ${namedMax}`,
     counter,
@@ -344,8 +344,8 @@ export function countsOf(database: AuditDatabase, inFlightBefore: number): Audit
       `SELECT (SELECT count(DISTINCT batch) FROM chunks WHERE state = ${dropped})
        + (SELECT count(*) FROM dropped d WHERE NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = d.batch))`,
     ),
-    foreignMessages: number('SELECT sum(count) FROM strangers'),
-    unattributed: number('SELECT sum(count) FROM strangers WHERE counter = 0'),
+    foreignMessages: number('SELECT sum(count) FROM foreign_messages'),
+    unattributed: number('SELECT sum(count) FROM foreign_messages WHERE counter = 0'),
   };
 }
 

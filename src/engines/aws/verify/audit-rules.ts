@@ -29,7 +29,7 @@ export interface AuditRules {
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** The shortest time for which dedup records were ever kept, in milliseconds. */
-  readonly leastKeepMs: number;
+  readonly shortestRetentionMs: number;
   /** A younger batch may still be on its way to the counters; milliseconds. */
   readonly inFlightMs: number;
   /** Concurrent requests. */
@@ -152,7 +152,7 @@ export class AuditReader {
   }
 
   #classify(): void {
-    this.#database.classify(this.#rules.now() - this.#rules.leastKeepMs);
+    this.#database.classify(this.#rules.now() - this.#rules.shortestRetentionMs);
   }
 
   async #readBodies(
@@ -250,5 +250,5 @@ const gone: BodyReading = { kind: 'gone' };
 /** The latest time that a raw key can hold. */
 const timeMax = Date.UTC(9999, 11, 31);
 const recordsWithoutBody = `
-  SELECT count(*) FROM marks m WHERE dropped = 0
+  SELECT count(*) FROM dedup_records m WHERE dropped = 0
   AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.batch = m.batch)`;

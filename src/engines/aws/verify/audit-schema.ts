@@ -56,11 +56,11 @@ const kept = `
 
 /** The tables, the dead-letter queue and the comparison; each run reads them again. */
 const ofOneRun = `
-  DROP TABLE IF EXISTS marks; DROP TABLE IF EXISTS batch_rows; DROP TABLE IF EXISTS dropped;
+  DROP TABLE IF EXISTS dedup_records; DROP TABLE IF EXISTS batch_rows; DROP TABLE IF EXISTS dropped;
   DROP TABLE IF EXISTS dead; DROP TABLE IF EXISTS expected; DROP TABLE IF EXISTS open_increments;
-  DROP TABLE IF EXISTS counted; DROP TABLE IF EXISTS verdicts; DROP TABLE IF EXISTS strangers;
+  DROP TABLE IF EXISTS counted; DROP TABLE IF EXISTS findings; DROP TABLE IF EXISTS foreign_messages;
   DROP TABLE IF EXISTS key_rows; DROP TABLE IF EXISTS key_issues;
-  CREATE TABLE marks (
+  CREATE TABLE dedup_records (
     batch TEXT NOT NULL, chunk INTEGER NOT NULL, items INTEGER, dropped INTEGER NOT NULL,
     PRIMARY KEY (batch, chunk)
   ) WITHOUT ROWID;
@@ -69,7 +69,7 @@ const ofOneRun = `
   ) WITHOUT ROWID;
   CREATE TABLE dropped (batch TEXT PRIMARY KEY) WITHOUT ROWID;
   CREATE TABLE dead (batch TEXT NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (batch, chunk)) WITHOUT ROWID;
-  CREATE TABLE strangers (counter INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+  CREATE TABLE foreign_messages (counter INTEGER PRIMARY KEY, count INTEGER NOT NULL);
   CREATE TABLE expected (counter INTEGER PRIMARY KEY, count INTEGER NOT NULL);
   CREATE TABLE open_increments (
     counter INTEGER NOT NULL, chunk INTEGER NOT NULL, count INTEGER NOT NULL,
@@ -77,7 +77,7 @@ const ofOneRun = `
   ) WITHOUT ROWID;
   CREATE INDEX open_by_chunk ON open_increments (chunk);
   CREATE TABLE counted (counter INTEGER PRIMARY KEY, count REAL, is_named_right INTEGER NOT NULL);
-  CREATE TABLE verdicts (
+  CREATE TABLE findings (
     counter INTEGER PRIMARY KEY, kind TEXT NOT NULL, counted REAL, expected REAL NOT NULL, excess REAL NOT NULL
   );
   CREATE TABLE key_rows (

@@ -130,7 +130,7 @@ function settleUnfinished(
   database.run(insertFinding, id, kind, counted, least, counted - least);
 }
 
-const insertFinding = 'INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)';
+const insertFinding = 'INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?, ?)';
 
 function expectedOf(database: AuditDatabase, counter: number): number {
   return database.number('SELECT count FROM expected WHERE counter = ?', counter);

@@ -105,7 +105,7 @@ export async function rebuildWith(
   for (const difference of differencesOf(result)) options.onDifference(difference);
   if (!options.withoutDamaged) refuseDamaged(database);
   const left = database.number(
-    `SELECT count(*) FROM verdicts WHERE kind NOT IN ('differs', 'misnamed')`,
+    `SELECT count(*) FROM findings WHERE kind NOT IN ('differs', 'misnamed')`,
   );
   const { counts } = result;
   const nothing = { corrected: 0, steps: 0, chunksCounted: 0, ledgerRows: 0, withoutDamaged: 0 };
@@ -208,10 +208,10 @@ class Rebuild {
 
   #addExcess(chunk: number): void {
     this.#database.run(
-      `INSERT INTO verdicts
+      `INSERT INTO findings
        SELECT o.counter, 'differs', coalesce(n.count, 0), coalesce(n.count, 0) - o.count, o.count
        FROM open_increments o LEFT JOIN counted n ON n.counter = o.counter WHERE o.chunk = ?
-       ON CONFLICT DO UPDATE SET excess = verdicts.excess + excluded.excess`,
+       ON CONFLICT DO UPDATE SET excess = findings.excess + excluded.excess`,
       chunk,
     );
   }
@@ -231,7 +231,7 @@ class Rebuild {
     const rows = this.#database.all<Correction>(
       `SELECT c.date, c.type_state AS typeState, c.type, c.state, v.counted AS count,
          -v.excess AS change
-       FROM verdicts v JOIN counters c ON c.id = v.counter
+       FROM findings v JOIN counters c ON c.id = v.counter
        WHERE v.kind IN ('differs', 'misnamed') ORDER BY c.date, c.type_state`,
     );
     const groups = groupCorrections(rows);
@@ -246,7 +246,7 @@ class Rebuild {
   async #removeZeros(tables: CorrectionTables): Promise<void> {
     const zeros = this.#database.all<CounterKey>(
       `SELECT c.date, c.type_state AS typeState FROM counters c
-       JOIN counted n ON n.counter = c.id LEFT JOIN verdicts v ON v.counter = c.id
+       JOIN counted n ON n.counter = c.id LEFT JOIN findings v ON v.counter = c.id
        WHERE coalesce(v.kind, 'differs') = 'differs' AND n.count - coalesce(v.excess, 0) = 0
        AND NOT EXISTS (SELECT 1 FROM expected e WHERE e.counter = c.id AND e.count <> 0)`,
     );
@@ -301,7 +301,7 @@ class Rebuild {
     }
     const records = this.#database.all<{ batch: string; chunk: number; items: number }>(
       `SELECT c.batch, c.chunk, c.items FROM chunks c
-       JOIN marks m ON m.batch = c.batch AND m.chunk = c.chunk
+       JOIN dedup_records m ON m.batch = c.batch AND m.chunk = c.chunk
        WHERE m.dropped = 0 AND m.items IS NOT c.items AND c.state = ${chunkStates.recorded}`,
     );
     for (const { batch, chunk, items } of records)

@@ -307,17 +307,17 @@ export class StatsResponder {
 }
 
 /** What the text depends on apart from the rows. */
-function layoutOf({ format, hasMark = false }: StatsRequest): string {
-  return hasMark ? `${format}-bom` : format;
+function layoutOf({ format, hasByteOrderMark = false }: StatsRequest): string {
+  return hasByteOrderMark ? `${format}-bom` : format;
 }
 
 function* piecesOf(database: DatabaseSync, request: StatsRequest): Generator<Piece> {
-  const { query, groupBy, format, hasMark } = request;
+  const { query, groupBy, format, hasByteOrderMark } = request;
   const found =
     groupBy !== undefined && isSummed(request)
       ? readGroups(database, query, groupBy)
       : readCounters(database, query);
-  const writer = new StatsWriter(groupBy, format, hasMark);
+  const writer = new StatsWriter(groupBy, format, hasByteOrderMark);
   const encoder = new TextEncoder();
   let text = writer.opening();
   for (const rows of found) {

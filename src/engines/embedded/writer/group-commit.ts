@@ -1,5 +1,5 @@
 import type { IngestOutcome } from '../../../pipeline/ports.ts';
-import { refusal } from '../refusals.ts';
+import { refusal } from '../unavailable-texts.ts';
 import type { OtherOutcomes, RingConsumer } from './submission-ring.ts';
 import type { Writer } from './writer.ts';
 
@@ -98,7 +98,7 @@ export class GroupCommitter {
     for (; through < available && bytes < groupBytesMax && items < groupItemsMax; through++) {
       const length = ring.bodyBytes(through);
       bytes += length;
-      const verdict = ring.isPlain(through)
+      const accepted = ring.isPlain(through)
         ? this.#writer.stagePlain(
             ring.bytes,
             ring.bodyAt(through),
@@ -106,12 +106,12 @@ export class GroupCommitter {
             ring.plainCaller(through),
           )
         : undefined;
-      if (verdict === undefined) {
+      if (accepted === undefined) {
         others.push(through);
         ring.writeOther(through);
       } else {
-        items += verdict.enqueued;
-        ring.writeAccepted(through, verdict);
+        items += accepted.enqueued;
+        ring.writeAccepted(through, accepted);
       }
     }
     ring.advanceTo(through);

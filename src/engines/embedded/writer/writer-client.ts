@@ -12,7 +12,7 @@ import type { ArchivePositions } from '../archive/archive-positions.ts';
 import { HeldOutcomes } from '../archive/held-outcomes.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { FromWriter, Opened, Progress, ToWriter, WriterSettings } from './messages.ts';
-import { refusal } from '../refusals.ts';
+import { refusal } from '../unavailable-texts.ts';
 import {
   lengthOf,
   ringMemory,
