@@ -122,10 +122,10 @@ function startOf(counts: readonly number[]): number {
   return first === -1 ? counts.length : first;
 }
 
-function entry<T>(map: Map<string, T>, key: string, make: () => T): T {
+function entry<T>(map: Map<string, T>, key: string, create: () => T): T {
   const known = map.get(key);
   if (known !== undefined) return known;
-  const made = make();
-  map.set(key, made);
-  return made;
+  const created = create();
+  map.set(key, created);
+  return created;
 }

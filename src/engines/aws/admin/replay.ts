@@ -14,7 +14,7 @@ import { deployed, type AwsStore } from './stack.ts';
 /** Larger than any stored body. */
 const bodyBytesMax = 1024 * 1024 * 1024;
 
-/** A stack, as its ingest function takes replayed batches. */
+/** Accepts replayed batches into a stack, as its ingest function does. */
 export async function replayTarget(store: AwsStore): Promise<ReplayTarget> {
   const stack = deployed(store);
   const { dynamodb, countersTable, ledgerTable, keepMs, dayZone, dayOf, name } = stack;
@@ -41,7 +41,7 @@ export async function replayTarget(store: AwsStore): Promise<ReplayTarget> {
     ...{ name, dayZone, check: `audit --stack ${name}, once the queue is empty` },
     async ingest(submission) {
       const { replayOf } = submission;
-      if (replayOf === undefined) throw new Error('the batch lacks its origin');
+      if (replayOf === undefined) throw new Error('the batch has no origin');
       const outcome = await replay(submission, replayOf, intake, { bodyBytesMax, dayOf });
       if (outcome.accepted || outcome.problem.retryAfterSeconds === undefined) return outcome;
       const why = lastFailure instanceof Error ? ` (${lastFailure.message})` : '';

@@ -5,8 +5,8 @@ import { getRow, ifNew, putRow } from './items.ts';
 import { keyItem, numberOf, textOf, type LedgerKey } from './ledger-table.ts';
 
 /**
- * A chunk older than the lifetime of dedup records less this is not counted: its dedup record may have
- * expired. The margin allows for redrives and for clock differences. Milliseconds.
+ * A chunk older than the lifetime of dedup records minus this margin is not counted: its dedup
+ * record may have expired. The margin allows for redrives and for clock differences. Milliseconds.
  */
 export const redriveMarginMs = 7 * 86_400_000;
 
@@ -66,7 +66,7 @@ export async function shortestRetentionMs(
     ConditionExpression: 'attribute_not_exists(id) OR keep_ms > :keep_ms',
     ExpressionAttributeValues: { ':keep_ms': { N: String(keepMs) } },
   });
-  // If another function has just written less, take that.
+  // If another function has just written a shorter time, use that.
   return isWritten ? keepMs : await shortestRetentionMs(client, TableName, keepMs);
 }
 

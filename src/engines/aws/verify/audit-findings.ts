@@ -4,7 +4,7 @@ import { batchStates, chunkStates } from './audit-schema.ts';
 import { isNotGrouped, type AuditDatabase } from './audit-database.ts';
 import type { FindingKind } from './audit-settlement.ts';
 
-/** What an audit reports beside findings. */
+/** The numbers that an audit reports beside findings. */
 export interface AuditCounts {
   readonly batches: number;
   readonly items: number;
@@ -19,11 +19,11 @@ export interface AuditCounts {
   readonly inFlight: number;
   /** Batches whose dedup records may have expired: assumed to be counted. */
   readonly forgotten: number;
-  /** Batches that an operator dropped, as a whole or in part. */
+  /** Batches that an operator dropped, completely or in part. */
   readonly dropped: number;
   /** Counted items of foreign messages, which have no raw body. */
   readonly foreignMessages: number;
-  /** Those of them whose dedup record names no counter. */
+  /** Counted items of foreign messages whose dedup record names no counter. */
   readonly unattributed: number;
   /** If a lifecycle rule deletes raw bodies: the first day with all of them (`YYYY-MM-DD`), */
   readonly wholeFrom?: string;
@@ -40,8 +40,9 @@ const lateChunks = `
   ORDER BY c.batch, c.chunk`;
 
 /**
- * Finds chunks that are counted and whose dedup record is missing: each of their counters exceeds its
- * expected value by at least what the chunk counts. Subtracts what they explain from the findings.
+ * Finds chunks that are counted and whose dedup record is missing: each of their counters exceeds
+ * its expected value by at least what the chunk counts. Subtracts the amounts that they explain
+ * from the findings.
  */
 export function findCountedWithoutDedupRecord(database: AuditDatabase): void {
   if (
@@ -50,7 +51,7 @@ export function findCountedWithoutDedupRecord(database: AuditDatabase): void {
     return;
   }
   database.transaction(() => {
-    // Also young chunks: without a dedup record they would be counted twice.
+    // Include young chunks: without a dedup record they would be counted twice.
     for (const { id } of database.all<{ id: number }>(lateChunks, Number.MAX_SAFE_INTEGER)) {
       const isExplained = database.number(
         `SELECT count(*) > 0 AND min(coalesce(v.kind = 'differs' AND v.excess >= o.count, 0))
@@ -115,7 +116,7 @@ export function damagedGroups(
 
 /** Batches with dedup records or a batch row, and without a raw body. */
 export const batchesWithoutBody = `
-  SELECT b.batch, sum(b.is_record) AS marks, sum(b.items) AS items FROM (
+  SELECT b.batch, sum(b.is_record) AS records, sum(b.items) AS items FROM (
     SELECT batch, 1 AS is_record, items FROM dedup_records m WHERE dropped = 0
       AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = m.batch AND c.chunk = m.chunk)
     UNION ALL
@@ -142,15 +143,15 @@ export const strayDedupRecords = `
   GROUP BY m.batch, m.chunk ORDER BY m.batch, m.chunk`;
 
 function* missingBodies(database: AuditDatabase): Generator<Difference> {
-  type Row = { batch: string; marks: number; items: number | null };
-  for (const { batch, marks, items } of database.each<Row>(batchesWithoutBody)) {
+  type Row = { batch: string; records: number; items: number | null };
+  for (const { batch, records, items } of database.each<Row>(batchesWithoutBody)) {
     const what =
-      marks === 0 ? 'stored and queued' : `counted (${items ?? 0} items in ${marks} chunks)`;
-    const detail = `The ledger says that batch ${batch} is ${what}, but its raw body is missing.`;
+      records === 0 ? 'stored and queued' : `counted (${items ?? 0} items in ${records} chunks)`;
+    const detail = `According to the ledger, batch ${batch} is ${what}, but its raw body is missing.`;
     yield { code: 'raw_missing', detail };
   }
   for (const { batch, chunk, raw_key } of database.each<StrayDedupRecord>(strayDedupRecords)) {
-    const detail = `The ledger says that chunk ${chunk} of batch ${batch} is counted, but its raw body has no such chunk.`;
+    const detail = `According to the ledger, chunk ${chunk} of batch ${batch} is counted, but its raw body has no such chunk.`;
     yield { code: 'raw_missing', detail, rawKeys: [raw_key] };
   }
 }
@@ -187,7 +188,7 @@ function* differingRecords(database: AuditDatabase): Generator<Difference> {
     WHERE m.dropped = 0 AND m.items IS NOT c.items GROUP BY c.id ORDER BY raw_key, c.chunk`;
   type Row = { chunk: number; items: number; recorded: number | null; raw_key: string };
   for (const { chunk, items, recorded, raw_key } of database.each<Row>(sql)) {
-    const detail = `Chunk ${chunk} of ${raw_key} has ${items} items, but the ledger says ${recorded ?? 'no number'}.`;
+    const detail = `Chunk ${chunk} of ${raw_key} has ${items} items, but the ledger has ${recorded ?? 'no number'}.`;
     yield { code: 'ledger_differs', detail, rawKeys: [raw_key] };
   }
 }
@@ -245,7 +246,7 @@ interface FindingRow {
 }
 
 const namedMax = 5;
-/** For this many findings, the audit looks up the batches. */
+/** The maximum number of findings for which the audit looks up the batches. */
 const namedCountersMax = 1_000;
 
 /** The findings on counters, in order, with some of the batches that explain them. */
@@ -279,7 +280,7 @@ function differenceOf(row: FindingRow): Difference {
     case 'misnamed':
       return differs('has another type or state than its key.');
     case 'unsettled': {
-      const detail = `${name} was written to at every reading; it is at least ${recounted}, as it must be. Run audit again when fewer batches arrive.`;
+      const detail = `${name} changed during every read, so it was not compared exactly; it is at least ${recounted}, as it must be. Run audit again when fewer batches arrive.`;
       return { code: 'counter_unsettled', detail, ...both };
     }
     case 'differs':
@@ -321,7 +322,7 @@ function namedBatches(database: AuditDatabase, { counter, counted, expected }: F
   };
 }
 
-/** What the audit read, and what it reports beside findings. */
+/** The numbers that an audit reports beside findings. */
 export function countsOf(database: AuditDatabase, inFlightBefore: number): AuditCounts {
   const number = (sql: string, ...values: number[]) => database.number(sql, ...values);
   const read = `FROM batches WHERE state = ${batchStates.read}`;

@@ -10,14 +10,17 @@ export const chunkStates = {
   forgotten: 2,
   /** An operator dropped it: it is never counted. */
   dropped: 3,
-  /** The counters include it, and its dedup record is missing. */
+  /** The counters include it, but its dedup record is missing. */
   unrecorded: 4,
 } as const;
 
 /** The state of a raw body or of a group, as stored. */
 export const batchStates = { unread: 0, read: 1, damaged: 2, gone: 3 } as const;
 
-/** What an interrupted rebuild has read of the raw store; the next one does not read it again. */
+/**
+ * The part of the raw store that an interrupted rebuild has read; the next one does not read it
+ * again.
+ */
 const kept = `
   CREATE TABLE IF NOT EXISTS batches (
     raw_key TEXT PRIMARY KEY, batch TEXT NOT NULL, since INTEGER NOT NULL, bytes INTEGER NOT NULL,
@@ -90,7 +93,7 @@ const cacheKib = 64 * 1024;
 
 /** Creates the tables, or reuses those of an interrupted rebuild. */
 export function prepareAuditDatabase(database: DatabaseSync): void {
-  // The file can be made again, so that it need not survive a power cut.
+  // The file can be created again, so it need not survive a power cut.
   database.exec(`
     PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
     PRAGMA cache_size = -${cacheKib};`);

@@ -25,7 +25,7 @@ import { AuditDatabase } from './audit-database.ts';
 import { settleCounters } from './audit-settlement.ts';
 import { AuditSource } from './audit-source.ts';
 
-/** A store on AWS, as an audit reads it. */
+/** A store on AWS to audit. */
 export interface AuditedStore {
   readonly dynamodb: Pick<DynamoDBClient, 'send'>;
   readonly s3: Pick<S3Client, 'send'>;
@@ -44,7 +44,7 @@ export interface AuditedStore {
 
 export interface AuditOptions {
   readonly store: AuditedStore;
-  /** Retries what the SDK does not; `now` is the audit's clock. */
+  /** The backoff for requests that the SDK does not retry; `now` is the audit's clock. */
   readonly backoff: Backoff;
   /** The dates of the counters to compare; undefined: all. */
   readonly dates: DateRange | undefined;
@@ -57,14 +57,14 @@ export interface AuditOptions {
   readonly inFlightMs: number;
   /** Called after the listing, before anything else is read. */
   readonly onEstimate: (estimate: Estimate) => void;
-  /** Called now and then with the number of bodies read, and of all. */
+  /** Called now and then with the number of bodies read so far, and of all bodies. */
   readonly onProgress: (bodies: number, total: number) => void;
 }
 
 export interface AwsAuditSummary extends AuditSummary, AuditCounts {
-  /** Counters that could not be compared, since they were written to at every reading. */
+  /** Counters that could not be compared, because they changed during every read. */
   readonly unsettled: number;
-  /** Requests sent. */
+  /** The number of requests sent. */
   readonly requests: number;
 }
 

@@ -51,7 +51,7 @@ export interface RebuildOptions extends Omit<AuditOptions, 'received'> {
 export interface WorkFileOptions {
   /** The directory of the audit database; an interrupted rebuild continues from it. */
   readonly workDir: string;
-  /** The name of the stack, for the name of the file. */
+  /** The name of the stack, for the file name. */
   readonly name: string;
 }
 
@@ -66,13 +66,14 @@ export interface RebuildSummary {
   readonly ledgerRows: number;
   /** Batches that were dropped, since their body is damaged or missing. */
   readonly withoutDamaged: number;
-  /** Counters left unchanged, since they were written to at every reading or hold no number. */
+  /** Counters left unchanged, because they changed during every read or hold no number. */
   readonly left: number;
 }
 
 /**
- * Rebuilds the counters from the raw bodies while the stack runs: runs the audit, then adds to each
- * counter what it lacks. Concurrent increments stay, since sums do not depend on the order.
+ * Rebuilds the counters from the raw bodies while the stack runs: runs the audit, then corrects
+ * each counter by its difference. Concurrent increments stay, since sums do not depend on the
+ * order.
  * @throws if bodies are damaged or missing, unless `withoutDamaged` is set.
  */
 export async function rebuildStack(
@@ -92,7 +93,7 @@ export async function rebuildStack(
   return summary;
 }
 
-/** The same with an open audit database. */
+/** Rebuilds with an open audit database. */
 export async function rebuildWith(
   options: RebuildOptions,
   database: AuditDatabase,
@@ -145,12 +146,12 @@ function refuseDamaged(database: AuditDatabase): void {
   const damaged = database.number(`SELECT count(*) FROM (${damagedBatches})`);
   if (damaged === 0 && groups > 0) {
     throw new Error(
-      `${groups} groups of raw bodies are damaged, and which batches they have is not known. Restore them, or leave them out with --without-damaged. Nothing was changed.`,
+      `${groups} groups of raw bodies are damaged, and their batches are unknown. Restore them, or skip them with --without-damaged. Nothing was changed.`,
     );
   }
   if (damaged === 0) return;
   throw new Error(
-    `The raw bodies of ${damaged} batches are damaged or missing and cannot be counted again. Restore them, or leave them out with --without-damaged. Nothing was changed.`,
+    `The raw bodies of ${damaged} batches are damaged or missing and cannot be counted again. Restore them, or skip them with --without-damaged. Nothing was changed.`,
   );
 }
 
@@ -189,13 +190,13 @@ class Rebuild {
       await this.#putRow({
         ...keyItem(droppedBatchKey(batch)),
         dropped_at: { N: String(this.#options.backoff.now()) },
-        reason: { S: 'its raw body is damaged or gone' },
+        reason: { S: 'its raw body is damaged or missing' },
       });
     }
     return batches.length;
   }
 
-  /** Restores missing dedup records. If one exists by now, the chunk was counted twice. */
+  /** Restores missing dedup records. If a record exists by now, the chunk was counted twice. */
   async #restoreDedupRecords(): Promise<void> {
     const chunks = this.#database.all<{ id: number; batch: string; chunk: number; items: number }>(
       `SELECT id, batch, chunk, items FROM chunks WHERE state = ${chunkStates.unrecorded} ORDER BY id`,

@@ -27,7 +27,7 @@ export class LogDamaged extends Error {
   }
 }
 
-/** What to do about missing segments whose increments pipeline.db has not recorded. */
+/** Advice about missing segments whose increments pipeline.db has not recorded. */
 export const unrecordedRemovalHint =
   'If old segments were removed there (--keep-raw) by a version that did not record what they counted, or if pipeline.db was restored from a backup older than their removal, the counters are correct: put back the pipeline.db that was in use when they were removed, or leave everything as it is, and do not rebuild.';
 

@@ -1,6 +1,6 @@
 interface Entrant {
   readonly id: number;
-  /** Called when the entrant may run; it then ends with `leave`. */
+  /** Called when the entrant may run; `leave` must be called when it ends. */
   readonly start: () => void;
   /** Called if the queue is full, or the wait was too long. */
   readonly refuse: () => void;

@@ -15,17 +15,17 @@ import type { FromReader } from '../writer/messages.ts';
 import { AdmissionQueue } from './admission-queue.ts';
 import { RoundRobin } from './round-robin.ts';
 
-/** Answers above this size are streamed. */
+/** Responses above this size are streamed. */
 const wholeBytesMax = 2 * 1024 * 1024;
-/** The same while no further answer can be streamed, so that less is read in vain. */
+/** The limit while no further response can be streamed, so that less is read in vain. */
 const wholeBytesMaxOfBusy = 256 * 1024;
-/** Maximum bytes of an answer that are sent and not consumed. */
+/** Maximum bytes of a response that are sent and not consumed. */
 const windowBytes = 1024 * 1024;
 /**
- * Limits of streamed answers, each of which holds a connection and a state of the counters. Clients
- * consume them as slowly as they read, and those that wait hold their beginning in memory. This process
- * consumes them at once, and none is read before it starts: they have limits of their own, so that slow
- * clients cannot block them. Whole answers to clients are not limited.
+ * Limits of streamed responses, each of which holds a connection and a state of the counters.
+ * Clients consume them as slowly as they read, and those that wait hold their beginning in memory.
+ * This process consumes its own at once, and reads none before it starts: it has limits of its own,
+ * so that slow clients cannot block it. Whole responses to clients are not limited.
  */
 const admissionLimits = {
   client: { runningMax: 8, waitingMax: 16, waitMsMax: 10_000 },
@@ -36,13 +36,13 @@ const journalCheckMs = 1_000;
 /** Maximum number of idle connections kept for later queries. */
 const idleConnectionsMax = 2;
 /** Maximum number of requests whose versions are cached. */
-const rememberedVersionsMax = 64;
+const cachedVersionsMax = 64;
 
-/** Who consumes an answer. */
+/** The consumer of a response. */
 export type Consumer = keyof typeof admissionLimits;
 type Piece = Uint8Array<ArrayBuffer>;
 
-export interface StatsQuestion {
+export interface StatsReaderRequest {
   readonly request: StatsRequest;
   readonly known: KnownVersions;
   readonly consumer: Consumer;
@@ -53,7 +53,7 @@ interface OpenAnswer {
   readonly consumer: Consumer;
   readonly database: DatabaseSync;
   readonly pieces: Generator<Piece>;
-  /** Sent and not consumed. */
+  /** The number of bytes sent and not consumed. */
   bytes: number;
   isScheduled: boolean;
 }
@@ -62,16 +62,16 @@ interface StatsResponderOptions {
   readonly connect: () => DatabaseSync;
   /** A number that changes whenever the counters may have changed. */
   readonly dataVersion: () => number;
-  /** Whether the journal has grown too large, since answers hold earlier states. */
+  /** Whether the journal has grown too large, because open responses hold earlier states. */
   readonly isJournalTooLarge: () => boolean;
   readonly send: (message: FromReader, transfer?: ArrayBuffer[]) => void;
   readonly onError: (id: number, error: unknown) => void;
 }
 
 /**
- * Answers queries of the counters concurrently: small answers whole, large ones streamed, each as fast
- * as it is consumed. Each has a connection of its own and reads one state of the counters, so that a
- * slow answer does not affect others.
+ * Answers queries of the counters concurrently: small responses are sent whole, large ones are
+ * streamed, each as fast as it is consumed. Each has a connection of its own and reads one state of
+ * the counters, so that a slow response does not affect others.
  */
 export class StatsResponder {
   readonly #options: StatsResponderOptions;
@@ -80,13 +80,13 @@ export class StatsResponder {
     client: new AdmissionQueue(admissionLimits.client),
     process: new AdmissionQueue(admissionLimits.process),
   };
-  /** Answers that are streamed or wait to be. */
+  /** Responses that are streamed or wait to be. */
   readonly #openAnswers = new Map<number, OpenAnswer>();
   readonly #idleConnections: DatabaseSync[] = [];
   #journalCheck: NodeJS.Timeout | undefined;
   /** Versions by request; the least recently used is first. */
-  readonly #remembered = new Map<string, { readonly state: number; readonly version: string }>();
-  /** Part of versions, since each process numbers states anew. */
+  readonly #versions = new Map<string, { readonly state: number; readonly version: string }>();
+  /** A part of each version, because every process numbers states anew. */
   readonly #process = randomUUID();
 
   constructor(options: StatsResponderOptions) {
@@ -94,12 +94,12 @@ export class StatsResponder {
   }
 
   /** @throws if the counters cannot be read. */
-  stats(id: number, { request, known, consumer }: StatsQuestion): void {
+  stats(id: number, { request, known, consumer }: StatsReaderRequest): void {
     if (consumer === 'process') {
       this.#streamToProcess(id, request);
       return;
     }
-    const version = this.#recall(JSON.stringify(request), this.#options.dataVersion());
+    const version = this.#cachedVersion(JSON.stringify(request), this.#options.dataVersion());
     if (version !== undefined && isKnown(known, version)) {
       this.#options.send({ kind: 'unchanged', id, version });
       return;
@@ -127,26 +127,27 @@ export class StatsResponder {
     });
   }
 
-  /** Reads the answer to a client, or its beginning, in time slices, and sends it. */
+  /** Reads the response to a client, or its beginning, in time slices, and sends it. */
   *#answer(id: number, request: StatsRequest, known: KnownVersions): Generator<undefined> {
     const { send, dataVersion, onError } = this.#options;
     let feed: OpenAnswer | undefined;
     try {
       const key = JSON.stringify(request);
-      // Before the rows: if something is counted in between, the state's number differs below.
+      // Read before the rows: if something is counted in between, the state's number differs below.
       const state = dataVersion();
       feed = this.#open(id, request, 'client');
       const gathered = yield* this.#gather(feed);
       if (gathered.isWhole) {
         const answer = wholeAnswer(gathered.bytes, known);
-        if (answer.version !== undefined) this.#remember(key, state, answer.version);
+        if (answer.version !== undefined) this.#cacheVersion(key, state, answer.version);
         send({ id, ...answer }, answer.kind === 'whole' ? [answer.bytes.buffer] : []);
         return;
       }
-      // Reading the first row fixed the state. Answers of different states must not share a version.
+      // Reading the first row fixed the state. Responses from different states must not share a
+      // version.
       const isOfState = gathered.stateThen === state;
       const version = isOfState ? `${this.#process}.${state}.${layoutOf(request)}` : undefined;
-      if (version !== undefined) this.#remember(key, state, version);
+      if (version !== undefined) this.#cacheVersion(key, state, version);
       if (isKnown(known, version)) {
         send({ kind: 'unchanged', id, version });
         return;
@@ -161,7 +162,7 @@ export class StatsResponder {
     }
   }
 
-  /** Streams an answer as soon as the limits allow it. */
+  /** Streams a response as soon as the limits allow it. */
   #stream(feed: OpenAnswer, version: string | undefined, bytes: Uint8Array<ArrayBuffer>): void {
     const { id } = feed;
     if (this.#options.isJournalTooLarge()) {
@@ -180,7 +181,7 @@ export class StatsResponder {
     });
   }
 
-  /** The client has consumed this many bytes, so that more can be sent. */
+  /** Called when the client has consumed this many bytes, so that more can be sent. */
   consumed(id: number, bytes: number): void {
     const feed = this.#openAnswers.get(id);
     if (feed === undefined) return;
@@ -188,7 +189,7 @@ export class StatsResponder {
     this.#schedule(feed);
   }
 
-  /** The client does not need the answer, or the rest of it. */
+  /** Called when the client does not need the response, or the rest of it. */
   cancel(id: number): void {
     this.#roundRobin.remove(id);
     const feed = this.#openAnswers.get(id);
@@ -215,7 +216,7 @@ export class StatsResponder {
     // A slow consumer must not make the journal grow without limit.
     this.#journalCheck ??= setInterval(() => {
       if (!this.#options.isJournalTooLarge()) return;
-      // What waits for this process holds nothing.
+      // Waiting requests of this process hold no read transaction.
       this.#admission.client.refuseWaiting();
       for (const held of [...this.#openAnswers.values()]) this.#refuse(held);
     }, journalCheckMs);
@@ -226,7 +227,7 @@ export class StatsResponder {
     this.#options.send({ kind: 'busy', id: feed.id });
   }
 
-  /** Collects an answer, or its beginning if it is large. */
+  /** Collects a response, or its beginning if it is large. */
   *#gather(feed: OpenAnswer) {
     const pieces: Uint8Array[] = [];
     let stateThen: number | undefined;
@@ -265,7 +266,7 @@ export class StatsResponder {
   }
 
   #send(feed: OpenAnswer, piece: Piece): void {
-    // Perhaps none of the rows read in this step matched.
+    // The rows read in this step may have had no match.
     if (piece.length > 0) {
       feed.bytes += piece.length;
       this.#options.send({ kind: 'piece', id: feed.id, bytes: piece }, [piece.buffer]);
@@ -273,7 +274,7 @@ export class StatsResponder {
     this.#schedule(feed);
   }
 
-  /** Ends an answer that is streamed or waits to be. */
+  /** Ends a response that is streamed or waits to be. */
   #finish(feed: OpenAnswer): void {
     this.#openAnswers.delete(feed.id);
     if (this.#openAnswers.size === 0) {
@@ -292,21 +293,21 @@ export class StatsResponder {
     else feed.database.close();
   }
 
-  #recall(key: string, state: number): string | undefined {
-    const found = this.#remembered.get(key);
+  #cachedVersion(key: string, state: number): string | undefined {
+    const found = this.#versions.get(key);
     return found?.state === state ? found.version : undefined;
   }
 
-  #remember(key: string, state: number, version: string): void {
-    this.#remembered.delete(key);
-    this.#remembered.set(key, { state, version });
-    if (this.#remembered.size <= rememberedVersionsMax) return;
-    const [oldest] = this.#remembered.keys();
-    if (oldest !== undefined) this.#remembered.delete(oldest);
+  #cacheVersion(key: string, state: number, version: string): void {
+    this.#versions.delete(key);
+    this.#versions.set(key, { state, version });
+    if (this.#versions.size <= cachedVersionsMax) return;
+    const [oldest] = this.#versions.keys();
+    if (oldest !== undefined) this.#versions.delete(oldest);
   }
 }
 
-/** What the text depends on apart from the rows. */
+/** Names the form of the text: a version depends on it and on the rows. */
 function layoutOf({ format, hasByteOrderMark = false }: StatsRequest): string {
   return hasByteOrderMark ? `${format}-bom` : format;
 }

@@ -9,7 +9,7 @@ const namedMax = 5;
 
 interface DifferingCounter {
   readonly difference: Difference;
-  /** The counter's value less the recounted one. */
+  /** The counter's value minus the recounted one. */
   readonly excess: number;
   readonly rawKeys: string[];
   readonly explainedBy: string[];
