@@ -64,5 +64,5 @@ function broken(root: string, { message }: Error): string {
 }
 
 function unwritable(path: string, { message }: Error): string {
-  return `${path} cannot be written (${message}). Give this user the right to, or choose another directory with --data-dir.`;
+  return `${path} cannot be written (${message}). Give this user permission to write there, or choose another directory with --data-dir.`;
 }

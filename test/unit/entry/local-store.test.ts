@@ -112,7 +112,7 @@ it('does not advise to make new tokens where those of another cannot be read', (
   writeFileSync(dataPaths(dataDir).tokens, '{"tokens":[]}');
   withoutRights(() => {
     expect(() => readTokenFile(dataPaths(dataDir))).toThrow(
-      /tokens\.json cannot be read \(EACCES\)\. Give this user the right to/,
+      /tokens\.json cannot be read \(EACCES\)\. Give this user permission/,
     );
   });
 });

@@ -49,7 +49,7 @@ const sweepAfterMs = 15 * 60_000;
 /** The largest inflated body on any installation. */
 const bytesMax = 64 * 1024 * 1024;
 const underWay =
-  'A request with the same Idempotency-Key may still be in progress. Send this one again after some minutes.';
+  'A request with the same Idempotency-Key may still be in progress. Send the batch again after some minutes.';
 
 /**
  * Accepts batches of other installations under their batch ids and raw keys. The raw object shows
