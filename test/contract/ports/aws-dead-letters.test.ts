@@ -296,7 +296,7 @@ describe('a dead letter that carries the body of its batch', () => {
     const [letter, ...others] = await engine.deadLetters.list();
     expect(others).toEqual([]);
     expect(letter).toMatchObject({ id: before?.id, body: before?.body, content: { batchId } });
-    expect(letter?.reason).toMatch(/^not_counted: SQS moved it/);
+    expect(letter?.reason).toMatch(/^not_counted: SQS moved the message/);
     await redrive(engine);
     await engine.process();
     expect(await counts(engine)).toEqual([1]);

@@ -111,7 +111,7 @@ export class ArchiveClient {
     if (this.#pruned !== undefined) onPruned(this.#pruned);
   }
 
-  /** Ships what is durable, for at most `graceMs`, and ends the thread. */
+  /** Ships the durable log for at most `graceMs`, and ends the thread. */
   async close(graceMs: number): Promise<void> {
     this.#worker.postMessage(graceMs);
     // Does not wait for a request in flight.

@@ -16,9 +16,9 @@ interface DifferingCounter {
 }
 
 /**
- * Names the batches that add to differing counters, and those that explain a difference: all of a
- * batch's counters are too low by at least its increments, as if it had not been counted, or too high
- * by them, as if it had been counted twice.
+ * Names the batches that add to differing counters, and the batches that explain a difference: all
+ * of a batch's counters are too low by at least its increments, as if it had not been counted, or
+ * too high by them, as if it had been counted twice.
  */
 export function blameBatches(
   differences: readonly Difference[],

@@ -86,7 +86,7 @@ export const replayTable: AuditedTable<AuditedRow> = {
   mismatch({ batchId, receivedAt, position }, stored) {
     const found = Number(stored['position']);
     if (found === position) return undefined;
-    return `${rawKeyOf(batchId, receivedAt)} is at byte ${position} of the log, but pipeline.db says byte ${found}: it is stored twice, or the row is wrong.`;
+    return `${rawKeyOf(batchId, receivedAt)} is at byte ${position} of the log, but pipeline.db has byte ${found}: it is stored twice, or the row is wrong.`;
   },
   mayBeExpired: () => false,
   missingDetail: ({ batchId, receivedAt }) =>

@@ -53,9 +53,10 @@ export interface RestoreSummary {
 }
 
 /**
- * Makes a data directory from an archive: the log, the counters that follow from it, and the tokens.
- * Repeated, it continues an interrupted restore.
- * @throws {ArchiveDamaged | ArchiveUnusable}, or an Error that says what is wrong with the directory.
+ * Creates a data directory from an archive: the log, the counters that follow from it, and the
+ * tokens. Repeated, it continues an interrupted restore.
+ * @throws {ArchiveDamaged | ArchiveUnusable}, or an Error that says what is wrong with the
+ * directory.
  */
 export async function restore(options: RestoreOptions): Promise<RestoreSummary> {
   const paths = dataPaths(options.dataDir);

@@ -212,7 +212,7 @@ export class Archiver {
     const name = tailName(this.#logId, number);
     if ((await store.create(name, object)) === 'created') return;
     const found = await store.get(name);
-    // A merge may have removed it after the reply of an earlier attempt was lost.
+    // A merge may have removed it after the response to an earlier attempt was lost.
     if (found === undefined) throw new Error(`${name} existed and is missing now`);
     if (Buffer.compare(found, object) === 0) return;
     const other = decodeTail(found);
