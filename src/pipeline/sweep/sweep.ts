@@ -41,9 +41,9 @@ export async function sweepBatch(
   }
   const reasons: string[] = [];
   const deadLetters: DeadLetterSink = {
-    add(letters) {
-      reasons.push(...letters.map(({ reason }) => reason));
-      return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
+    add(deadLetters) {
+      reasons.push(...deadLetters.map(({ reason }) => reason));
+      return Promise.resolve(new Set(deadLetters.map(({ messageId }) => messageId)));
     },
   };
   const reconciler = new BatchReconciler(

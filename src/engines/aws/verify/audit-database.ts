@@ -157,9 +157,7 @@ export class AuditDatabase {
     return this.all<{ raw_key: string }>(sql, limit).map(({ raw_key }) => raw_key);
   }
 
-  /**
-   * Lists the batches of a group that no other object has in readable form; returns their raw keys.
-   */
+  /** Lists the batches of a group that no other object has readable; returns their raw keys. */
   listGrouped(key: string, lines: readonly { rawKey: string; bytes: number }[]): Set<string> {
     const open = new Set<string>();
     const since = this.number('SELECT since FROM groups WHERE key = ?', key);
@@ -343,9 +341,7 @@ export class AuditDatabase {
     );
   }
 
-  /**
-   * Adds dedup records that exist by now, and their chunks' increments to the expected counters.
-   */
+  /** Adds dedup records that exist by now, and their increments to the expected counters. */
   addDedupRecords(rows: readonly LedgerRow[]): void {
     this.transaction(() => {
       for (const row of rows) {
