@@ -5,7 +5,11 @@ import { awsIntake } from '../../engines/aws/intake/intake.ts';
 import { CounterAdmission } from '../../engines/aws/counters/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../engines/aws/ledger/batch-records.ts';
 import { awsReplayIntake } from '../../engines/aws/intake/replay-intake.ts';
-import { ensureDayRule, shortestRetentionMs, redriveMarginMs } from '../../engines/aws/ledger/settings.ts';
+import {
+  ensureDayRule,
+  shortestRetentionMs,
+  redriveMarginMs,
+} from '../../engines/aws/ledger/settings.ts';
 import { dynamodbSweepProgress } from '../../engines/aws/ledger/sweep-progress.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
 import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';

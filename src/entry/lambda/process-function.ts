@@ -12,7 +12,12 @@ import {
 import { deliverSooner } from '../../engines/aws/queue/visibility.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/counting/count-messages.ts';
 import { backoff, requestHandler } from './clients.ts';
-import { bodyGroupsOf, deadLetterSinkOf, functionParts, shortestRetentionMsOf } from './function-parts.ts';
+import {
+  bodyGroupsOf,
+  deadLetterSinkOf,
+  functionParts,
+  shortestRetentionMsOf,
+} from './function-parts.ts';
 import { batchIdsOf, observedPorts } from './telemetry/counted-work.ts';
 import type { InvocationContext } from './telemetry/telemetry.ts';
 

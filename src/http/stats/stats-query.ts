@@ -71,7 +71,9 @@ export function readStatsRequest(
     return refuse('invalid_format', 'bom=1 requires format=csv.');
   }
   const query = { ...range.value, types, states };
-  return { value: { query, groupBy: groupBy.value, format, ...(hasByteOrderMark && { hasByteOrderMark }) } };
+  return {
+    value: { query, groupBy: groupBy.value, format, ...(hasByteOrderMark && { hasByteOrderMark }) },
+  };
 }
 
 /** Reads the date of `/stats-html`. */

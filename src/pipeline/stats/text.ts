@@ -25,7 +25,11 @@ export class StatsWriter {
   #isEmpty = true;
 
   /** @param hasByteOrderMark whether the text begins with a byte order mark */
-  constructor(groupBy: readonly Dimension[] | undefined, format: StatsFormat, hasByteOrderMark = false) {
+  constructor(
+    groupBy: readonly Dimension[] | undefined,
+    format: StatsFormat,
+    hasByteOrderMark = false,
+  ) {
     this.#format = rowFormats[format];
     this.#byteOrderMark = hasByteOrderMark ? byteOrderMark : '';
     this.#columns = [...dimensions.filter((name) => groupBy?.includes(name) ?? true), 'count'];

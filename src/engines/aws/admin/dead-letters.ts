@@ -94,7 +94,10 @@ export function awsDeadLetters(store: AwsStore): DeadLetters {
 async function redriveOptions(stack: DeployedStack, limit: number): Promise<RedriveOptions> {
   const { dynamodb, ledgerTable, keepMs, dayOf, sqs, queueUrl } = stack;
   const queue = { client: sqs, queueUrl, backoff: realBackoff(sendLimits) };
-  const retentionMs = Math.min(keepMs, (await findShortestRetentionMs(dynamodb, ledgerTable)) ?? keepMs);
+  const retentionMs = Math.min(
+    keepMs,
+    (await findShortestRetentionMs(dynamodb, ledgerTable)) ?? keepMs,
+  );
   const ageMsMax = retentionMs - redriveMarginMs;
   const ports = awsSweepPorts({
     ledger: { client: dynamodb, ledgerTable, keepMs },

@@ -174,7 +174,10 @@ const isCounted = (row: string) => `EXISTS (SELECT 1 FROM chunks c
  * that was received here cannot have the key of another one, nor be the same as a replayed one with its
  * key, until the other's row expires or its attempt is given up, which is `redriveMarginMs` earlier.
  */
-export function* reusedKeys(database: AuditDatabase, shortestRetentionMs: number): Generator<Difference> {
+export function* reusedKeys(
+  database: AuditDatabase,
+  shortestRetentionMs: number,
+): Generator<Difference> {
   const sql = `
     SELECT a.batch, a.received_at, o.batch AS other, o.received_at AS other_received_at
     FROM batch_keys a JOIN batch_keys o ON o.key = a.key AND o.batch <> a.batch
