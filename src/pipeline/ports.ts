@@ -263,7 +263,7 @@ export interface DeadLetter {
 
 export interface DeadLetterSink {
   /** Adds dead letters; returns the message ids of those that are certainly stored. */
-  add(letters: readonly DeadLetter[]): Promise<ReadonlySet<string>>;
+  add(deadLetters: readonly DeadLetter[]): Promise<ReadonlySet<string>>;
 }
 
 /** The queue to the processor. */

@@ -16,13 +16,13 @@ const passing = [
   'light-dark(#3b6fd4, #6f9bf2)',
   'light-dark(#4f8a5b, #7fbf8c)',
 ] as const;
-/** No other colour of the page is red. The first is also that of the sum of all failures. */
+/** No other colour of the page is red. The first is also the colour of the sum of all failures. */
 const failures = [
   'light-dark(#d1495b, #f0707f)',
   'light-dark(#8f2136, #b8434f)',
   'light-dark(#f0938c, #ffb3ab)',
 ] as const;
-/** Of types, where all that is shown are failures. */
+/** The colours of types, if everything shown is a failure. */
 const typesOfFailures = [
   'light-dark(#d1495b, #f0707f)',
   'light-dark(#7d1128, #a53245)',
@@ -37,8 +37,8 @@ const otherFailures = 'light-dark(#dbb0b4, #84505a)';
 const others = 'light-dark(#a9b0bd, #6b7384)';
 
 /**
- * A colour for each series: a red for failures, for others that of the hash of its name or the next free one.
- * `areTypesOfFailures`: whether all that is shown are failures.
+ * A colour for each series: a red for failures; for others, the colour that the hash of the name
+ * selects, or the next free one. `areTypesOfFailures`: whether everything shown is a failure.
  */
 export function seriesColours(series: readonly Named[], areTypesOfFailures = false): string[] {
   const palette = areTypesOfFailures ? typesOfFailures : passing;

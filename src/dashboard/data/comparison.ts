@@ -1,17 +1,18 @@
 import { addDays, countDays, daysOf, weekdayOf, type Day, type Range } from './calendar/days.ts';
 import { previousRange, type PresetName } from './calendar/periods.ts';
 
-/** Two ranges of as many days that are over. */
+/** Two ranges with the same number of complete days. */
 export interface Compared {
   readonly now: Range;
   readonly before: Range;
-  /** Whether days were left out because they are not over. */
+  /** Whether days were left out because they are not complete. */
   readonly isCut: boolean;
 }
 
 /**
- * The days of a range that are over, and the days that they are compared with; undefined if none is
- * over. The first day of both is that of the whole range, so that a week's weekdays meet the same.
+ * The complete days of a range, and the days that they are compared with; undefined if no day is
+ * complete. Both begin with the first day of their whole range, so that equal weekdays are
+ * compared.
  */
 export function comparedRanges(
   range: Range,
@@ -30,7 +31,7 @@ export function comparedRanges(
 
 /** How the numbers of a range relate to those before it. */
 export type Comparison =
-  | { readonly kind: 'none'; readonly reason: 'not over' | 'no earlier days' }
+  | { readonly kind: 'none'; readonly reason: 'incomplete' | 'no earlier days' }
   | ({ readonly kind: 'no data' } & DataStart)
   | {
       readonly kind: 'known';
@@ -39,7 +40,7 @@ export type Comparison =
       readonly isCut: boolean;
       readonly events: Change;
       readonly failed: Change;
-      /** Of which the failures are a share. */
+      /** The events of which the failures are a share. */
       readonly whole: Change;
     };
 
@@ -73,18 +74,22 @@ export function compare(
 /** Where the data begin. */
 export interface DataStart {
   readonly firstDay: Day;
-  /** Whether there are events before it: single ones, or those of another time. */
+  /** Whether there are events before it: isolated ones, or those of an earlier period. */
   readonly hasOlder: boolean;
 }
 
-/** A line may rest for as many days, as in a summer: its data do not begin anew after it. */
+/**
+ * A series may have no events for this many days, as in a summer break, without its later data
+ * counting as new.
+ */
 export const restDaysMax = 28;
-/** Days with a smaller part of the usual number of events are those of wrong clocks. */
+/** Days with a smaller share of the usual number of events have only events from wrong clocks. */
 const strayShare = 0.02;
 
 /**
- * Where regular data begin: after the last rest that is too long, on the first day whose week has events on
- * at least half as many days as usual. A few events with wrong clocks do not count.
+ * Where regular data begin: after the last gap of more than `restDaysMax` days, on the first day
+ * whose week has events on at least half as many days as usual. A few events with wrong clocks do
+ * not count.
  * @param daily the counts of days, in the order of the days
  */
 export function dataStart(
@@ -120,7 +125,10 @@ export function movedTo(
   return new Map(daysOf(before).map((day) => [addDays(day, shift), daily.get(day) ?? 0]));
 }
 
-/** Whether both have as many days, and as many from Monday to Friday: only then sums can be compared. */
+/**
+ * Whether both have the same number of days, and of days from Monday to Friday: only then can sums
+ * be compared.
+ */
 export function areAlike(a: Range, b: Range): boolean {
   return countDays(a) === countDays(b) && workdaysIn(a) === workdaysIn(b);
 }

@@ -11,8 +11,8 @@ export const averageText = (value: number) =>
 export const compactText = (value: number) => compact.format(value);
 
 /**
- * `part` of `all` in percent: with one decimal, with two where one says nothing, and without for nothing and
- * all. A dash if `all` is 0.
+ * `part` of `all` in percent: with one decimal, with two if one would show 0, and without for 0 and
+ * 100. A dash if `all` is 0.
  */
 export function shareText(part: number, all: number): string {
   if (all === 0) return '–';
@@ -22,10 +22,10 @@ export function shareText(part: number, all: number): string {
   return share >= 0.9995 ? '>99.9%' : (share < 0.00095 ? hundredths : tenths).format(share);
 }
 
-/** A value of an axis, with as few decimals as it takes. */
+/** A value of an axis, with as few decimals as possible. */
 export const tickText = (share: number) => percent.format(share);
 
-/** The same with the digits that a sentence takes: 3.0%, 0.8%, 12%. */
+/** A rate with the digits for a sentence: 3.0%, 0.8%, 12%. */
 export function rateText(rate: number): string {
   const digits = rate < 0.001 ? 2 : rate < 0.0995 ? 1 : 0;
   return rate === 0 ? '0%' : `${(rate * 100).toFixed(digits)}%`;

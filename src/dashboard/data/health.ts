@@ -9,7 +9,7 @@ export type Health =
       readonly deadLetters: number | undefined;
       /** The most frequent reasons of dead letters; empty if they are not known. */
       readonly reasons: readonly Reason[];
-      /** Milliseconds since 1970; the same for the next. */
+      /** Milliseconds since 1970, as is the next member. */
       readonly countedThrough: number | undefined;
       readonly lastReceivedAt: number | undefined;
       readonly archive: ArchiveHealth | undefined;
@@ -24,10 +24,10 @@ export interface Reason {
 }
 
 export interface ArchiveHealth {
-  /** How far the archive is behind the log. */
+  /** The lag of the archive behind the log. */
   readonly lagSeconds: number;
   readonly lagBytes: number;
-  /** Why it cannot be reached. */
+  /** Why the archive cannot be reached. */
   readonly problem: string | undefined;
 }
 

@@ -9,7 +9,7 @@ export const heatModes = [
 export type HeatMode = (typeof heatModes)[number][0];
 
 export interface HeatColumn {
-  /** Undefined: all other states of its kind. */
+  /** Undefined: all other states of this kind. */
   readonly name: string | undefined;
   readonly isFailing: boolean;
 }
@@ -17,9 +17,9 @@ export interface HeatColumn {
 export interface HeatMap {
   /** Undefined: all others. */
   readonly types: readonly (string | undefined)[];
-  /** Failing ones first: a phone shows only some columns at once. */
+  /** The columns, failing states first: a phone shows only some columns at once. */
   readonly columns: readonly HeatColumn[];
-  /** By type, then by column. */
+  /** The cells by type, then by column. */
   readonly cells: readonly (readonly number[])[];
   readonly rowTotals: readonly number[];
   readonly columnTotals: readonly number[];

@@ -149,7 +149,7 @@ export function stepPath(
 
 const labelWidth = 62;
 
-/** The buckets whose labels have room. */
+/** The buckets whose labels fit. */
 export function labelled({ left, right }: Frame, count: number): number[] {
   const every = Math.max(1, Math.ceil((labelWidth * count) / (right - left)));
   return Array.from({ length: Math.ceil(count / every) }, (_, index) => index * every);

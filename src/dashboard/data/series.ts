@@ -4,9 +4,9 @@ import type { Day } from './calendar/days.ts';
 
 /** A part of the stacked chart: one name, or the sum of several. */
 export interface Series {
-  /** Undefined: the sum of all names of its kind without a series of their own. */
+  /** Undefined: the sum of all names of this kind without a series of their own. */
   readonly name: string | undefined;
-  /** How many names it sums. */
+  /** How many names the series sums. */
   readonly names: number;
   readonly isFailing: boolean;
   /** One value for each bucket. */
@@ -19,10 +19,13 @@ export interface SeriesNames {
 }
 
 export const seriesMax = 8;
-/** As many as there are shades of the failures' hue. */
+/** The number of shades of the failures' hue. */
 const failingMax = 3;
 
-/** The names that get a series: failing ones first, so that large others do not displace them. */
+/**
+ * The names that get a series: failing names first, so that larger other names do not displace
+ * them.
+ */
 export function seriesNames(
   sums: ReadonlyMap<string, number>,
   isFailing: (name: string) => boolean,

@@ -15,12 +15,15 @@ export function matching(rows: readonly TableRow[], text: string): readonly Tabl
   });
 }
 
-/** The order without the reader's choice: the newest or the largest first. */
+/** The default order: the newest or the largest first. */
 export function usualSort(columns: readonly Column[]): NonNullable<View['sort']> {
   return { column: columns.includes('date') ? 'date' : 'count', isDescending: true };
 }
 
-/** Sorts the rows by a column, then the newest and the largest first, then as the server does. */
+/**
+ * Sorts the rows by a column, then with the newest and the largest first, then in the server's
+ * order.
+ */
 export function sorted(rows: readonly TableRow[], sort: View['sort']): readonly TableRow[] {
   const { column, isDescending } = sort ?? { column: 'date', isDescending: true };
   const sign = isDescending ? -1 : 1;

@@ -10,7 +10,7 @@ export interface TypeRate {
   readonly before: number | undefined;
 }
 
-/** With fewer events, one failure makes a high rate. */
+/** With fewer events, a single failure results in a high rate. */
 export const eventsMin = 30;
 
 /** The types by failure rate, highest first; those with too few events for a rate come last. */

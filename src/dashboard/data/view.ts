@@ -21,11 +21,14 @@ export interface View {
   /** Whether the table has one row per day, or one for the range. */
   readonly rows: 'day' | 'range';
   readonly isLive: boolean;
-  /** What a bar of the charts is; undefined: what suits the range. */
+  /** The unit of a bar in the charts; undefined: the one that suits the range. */
   readonly unit: Unit | undefined;
   /** Whether the chart also shows the days before. */
   readonly hasBefore: boolean;
-  /** What the cells of the heat map show; undefined: failure rates if the first finding is one. */
+  /**
+   * The content of the heat map's cells; undefined: failure rates if the first finding is about
+   * one.
+   */
   readonly heat: HeatMode | undefined;
   /** A state that contains one of these texts is a failure, ignoring case. */
   readonly failureWords: readonly string[];
@@ -161,7 +164,7 @@ export function writeView(view: View): string {
   return text === '' ? '' : `?${text}`;
 }
 
-/** What narrows the view, as a part of a line; empty if nothing does. */
+/** The filters of the view, as a part of a line; empty without filters. */
 export function filtersText(filters: Filters): string {
   const text = (field: keyof Filters) => {
     const names = filters[field];

@@ -18,11 +18,14 @@ export class ApiError extends Error {
 
 export interface Reply {
   readonly value: unknown;
-  /** Names this value (ETag); undefined if the server does not say. */
+  /** Identifies this value (ETag); undefined if the server sends none. */
   readonly version: string | undefined;
 }
 
-/** More than one load keeps, or the next would send it all again. */
+/**
+ * Larger than the number of values that one load caches; otherwise the next load would get all of them
+ * again.
+ */
 const keptMax = 16;
 /** The timeouts until the response starts and until it is complete. */
 const waitMsMax = 30_000;
@@ -137,6 +140,6 @@ async function errorOf(response: Response): Promise<ApiError> {
   const detail =
     typeof problem === 'object' && problem !== null && 'detail' in problem
       ? String(problem.detail)
-      : `The server answered with status ${response.status}.`;
+      : `The server responded with status ${response.status}.`;
   return new ApiError(response.status, detail);
 }

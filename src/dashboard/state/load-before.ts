@@ -16,7 +16,7 @@ export interface Before {
   readonly comparison: Comparison;
   /** The counts of the days that the range is compared with, with the filters applied. */
   readonly earlierDaily: ReadonlyMap<Day, number> | undefined;
-  /** Those of the chosen types; undefined if the earlier days are not all within the data. */
+  /** The counts of the chosen types; undefined if not all earlier days are within the data. */
   readonly earlierPairs: readonly PairRow[] | undefined;
 }
 
@@ -50,7 +50,7 @@ export async function loadBefore(loading: Loading, now: NowDaily): Promise<Befor
 }
 
 function without(range: Range, today: Day): Before {
-  const reason = range.from >= today ? 'not over' : 'no earlier days';
+  const reason = range.from >= today ? 'incomplete' : 'no earlier days';
   return {
     comparison: { kind: 'none', reason },
     ...{ earlierDaily: undefined, earlierPairs: undefined },
@@ -58,7 +58,8 @@ function without(range: Range, today: Day): Before {
 }
 
 /**
- * Where the data begin, as far as the days from `earliest` to the range and the longest rest before them show.
+ * Where the data begin, according to the days from `earliest` to the range and the longest gap
+ * before them.
  */
 async function startOfData(ask: Ask, earliest: Day, range: Range): Promise<DataStart | undefined> {
   const from = latestOf(addDays(earliest, -restDaysMax), firstDay);
@@ -78,7 +79,7 @@ async function startOfData(ask: Ask, earliest: Day, range: Range): Promise<DataS
   return { ...start, hasOlder: older.length > 0 };
 }
 
-/** The daily counts of all names, in as many requests as the limit of days takes. */
+/** The daily counts of all names, in as many requests as the limit of days requires. */
 async function askDaily(ask: Ask, { from, to }: Range): Promise<DailyRow[]> {
   const parts: Range[] = [];
   for (let end = to; end >= from; end = addDays(end, -rangeDaysMax)) {

@@ -45,8 +45,8 @@ export async function loadHistory(
 type Dated = Pick<Row, 'date'>;
 
 /**
- * Requests the days of a window: those before, in and after the range, because an answer is limited to a
- * year and the days outside it seldom change.
+ * Requests the days of a window: those before, in and after the range, because a response is
+ * limited to a year, and the days outside the range seldom change.
  */
 async function askWindow<T extends Dated>(
   { ask, range }: Loading,
@@ -60,7 +60,7 @@ async function askWindow<T extends Dated>(
   const parts = await Promise.all([
     part(window.from, addDays(range.from, -1)),
     within ?? ask<T>(range, filters, groupBy),
-    // After the last day of the calendar there is none.
+    // There are no days after the last day of the calendar.
     window.to > range.to ? part(addDays(range.to, 1), window.to) : [],
   ]);
   return parts.flat();
@@ -71,7 +71,7 @@ type AskWindow = <T extends Dated>(filters: Filters, groupBy?: string) => Promis
 /** Few enough for a filter. */
 const typesMax = 50;
 
-/** Rows of the failing states, of the largest types, and of what is left of each day. */
+/** Rows of the failing states, of the largest types, and of the rest of each day. */
 async function askTotals(
   view: View,
   isFailing: (state: string) => boolean,
@@ -105,7 +105,7 @@ async function askTotals(
 
 type Sum = DailyRow & Partial<Pick<Row, 'type' | 'state'>>;
 
-/** What rows of sums have beyond their parts; an empty name stands for several. */
+/** The rest of the sums beyond their parts; an empty name stands for several. */
 function restOf(sums: readonly Sum[], parts: readonly Row[], keyOf: (row: Sum) => string): Row[] {
   const known = sumBy(parts, keyOf);
   return sums.map((sum) => ({

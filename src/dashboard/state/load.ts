@@ -27,7 +27,7 @@ import { filterValuesMax, rangeOf, statsQuery, type Filters, type View } from '.
 /** The data of a view. */
 export interface Snapshot extends Before {
   readonly range: Range;
-  /** Daily totals with the filters applied; the same for the next. */
+  /** Daily totals with the filters applied, as in the next member. */
   readonly daily: ReadonlyMap<Day, number>;
   readonly failedDaily: ReadonlyMap<Day, number>;
   /** Daily totals of the chosen types in any state: failures are a share of them. */
@@ -42,7 +42,7 @@ export interface Snapshot extends Before {
   /** The choices of the filters. */
   readonly allTypes: readonly string[];
   readonly allStates: readonly string[];
-  /** By which days are judged; undefined if nothing is counted in the range. */
+  /** The counts by which days are judged; undefined if nothing is counted in the range. */
   readonly history: History | undefined;
   readonly findings: readonly Finding[];
   /** If the range is empty: the latest days with counts. */
@@ -63,7 +63,10 @@ export type Ask = <T>(
   isKept?: boolean,
 ) => Promise<T[]>;
 
-/** Of the chosen types in any state: rates are shares of all their events. */
+/**
+ * The path of the probe: the chosen types in any state, because rates are shares of all their
+ * events.
+ */
 export function probePath({ types, ...view }: View, days: PresetDays): string {
   return statsQuery(rangeOf({ types, ...view }, days), { types, states: [] }, 'date');
 }
@@ -81,7 +84,7 @@ export async function lookAhead(api: Api, signal: AbortSignal): Promise<Day | un
   return ((await api.get(path, signal)).value as DailyRow[]).at(-1)?.date;
 }
 
-/** What the parts of a load share. */
+/** The context that the parts of a load share. */
 export interface Loading {
   readonly ask: Ask;
   readonly view: View;
@@ -92,10 +95,10 @@ export interface Loading {
 }
 
 /**
- * Loads the data of a view. If there are few rows, they are loaded once and summed here. If there may be
- * many, the server computes sums, whose number depends on the names in the range, not on its days.
- * `isInUse`: whether other days may have counts. `whole` is the result of the probe that preceded these
- * requests: a change in between shows in the next probe.
+ * Loads the data of a view. If there are few rows, they are loaded once and summed here. If there
+ * may be many, the server computes sums, whose number depends on the names in the range, not on its
+ * days. `isInUse`: whether other days may have counts. `whole` is the result of the probe that
+ * preceded these requests: the next probe shows a change in between.
  * @throws {ApiError}
  */
 export async function load(
@@ -159,7 +162,7 @@ async function judge(
   }
 }
 
-/** Ends the task, so that the page answers to its reader between the steps of a load. */
+/** Ends the task, so that the page responds to input between the steps of a load. */
 async function nextTask(signal: AbortSignal): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve));
   signal.throwIfAborted();

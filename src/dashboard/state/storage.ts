@@ -1,6 +1,6 @@
 type Place = 'sessionStorage' | 'localStorage';
 
-/** The fallback for browsers without storage: it lasts as long as the page is open. */
+/** The fallback for browsers without storage, which lasts as long as the page is open. */
 const instead = new Map<string, string>();
 
 export function recall(place: Place, key: string): string | undefined {

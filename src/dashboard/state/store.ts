@@ -12,7 +12,7 @@ export interface State {
   readonly snapshot: Snapshot | undefined;
   /** The view that the snapshot shows. */
   readonly shownView: View;
-  /** That of the probe before the snapshot was loaded. */
+  /** The version of the probe before the snapshot was loaded. */
   readonly version: string | undefined;
   readonly health: Health | undefined;
   readonly isLoading: boolean;
@@ -40,7 +40,7 @@ const pollMs = 2_000;
 const backOffMsMax = 60_000;
 /** The interval of health requests without live mode. */
 const healthMs = 30_000;
-/** Every how many polls the page also requests the health of the pipeline. */
+/** After how many polls the page also requests the health of the pipeline. */
 const healthEvery = 3;
 
 /** The state of the page, and the actions that change it. This file leads the folder. */
@@ -173,7 +173,8 @@ export class Store {
   async #load(signal: AbortSignal): Promise<Loaded> {
     const { view } = this.#state;
     const days = await this.#askDays(signal);
-    // First, so that later changes show in the next probe, and so that a 401 is reported only once.
+    // Request the probe first: the next probe then shows later changes, and a 401 is reported only
+    // once.
     const probe = await this.api.get(probePath(view, days), signal, true);
     const health = this.#askHealth(signal);
     const isInUse = async () => (await health, hasBatches(this.#state));
@@ -184,7 +185,10 @@ export class Store {
     return { snapshot, shownView: view, version: probe.version, days };
   }
 
-  /** Once, because it is expensive: for stacks on AWS, which do not report the latest date. */
+  /**
+   * Do this only once, because it is expensive: for stacks on AWS, which do not report the latest
+   * date.
+   */
   async #lookAhead(signal: AbortSignal): Promise<void> {
     if (this.#hasLookedAhead || this.#state.latestDate !== undefined) return;
     const latestDate = await lookAhead(this.api, signal);
@@ -217,7 +221,7 @@ export class Store {
     if (todayIn(dayZone, now) !== todayIn(dayZone, Date.now())) void this.refresh();
   }
 
-  /** Refreshes if `needsRefresh` says so, and schedules the next look. */
+  /** Refreshes if `needsRefresh` returns true, and schedules the next poll. */
   async #look(needsRefresh: (signal: AbortSignal) => Promise<boolean>): Promise<void> {
     const { signal } = this.#loading;
     try {
@@ -282,7 +286,7 @@ export class Store {
         // The last known health is no longer valid.
         ...(isOfApi && error.status === 0 && { health: { kind: 'unreachable' } }),
         error: { text: textOf(error), isPassing: !isOfApi || error.isPassing },
-        ...(signIn && { signIn: { message: `${textOf(error)} This page tries again by itself.` } }),
+        ...(signIn && { signIn: { message: `${textOf(error)} This page retries automatically.` } }),
       });
       return;
     }
@@ -291,7 +295,7 @@ export class Store {
     const hadToken = this.api.token !== undefined;
     this.api.token = undefined;
     this.#isOpen = false;
-    // Concurrent requests are refused, too; they add nothing.
+    // Concurrent requests are refused, too, and add no information.
     const message = !hadToken
       ? this.#state.signIn?.message
       : error instanceof ApiError && error.status === 403

@@ -55,14 +55,14 @@ export function Dashboard({ store, state, snapshot }: Shown) {
   );
 }
 
-/** How many steps of the first view to show: one more after each frame, so that no task is long. */
+/** How many parts of the first view to show: one more after each frame, so that no task is long. */
 function useSteps(): number {
   const [steps, setSteps] = useState(1);
   useEffect(() => setSteps((now) => Math.min(4, now + 1)), [steps]);
   return steps;
 }
 
-/** A text that identifies the data that a view needs. */
+/** A key of the data that a view needs. */
 function countsOf({ range, types, states, split }: View): string {
   return JSON.stringify([range, types, states, split]);
 }
@@ -91,8 +91,8 @@ function NothingHere({ store, state, snapshot }: Shown) {
         </button>
       ) : pending !== undefined && pending.amount > 0 ? (
         <p>
-          {wholeText(pending.amount)} {pending.unit} wait to be counted. They are shown here as soon
-          as they are.
+          {wholeText(pending.amount)} {pending.unit} wait to be counted. They appear here once they
+          are counted.
         </p>
       ) : (
         <p>There are none in the last {yearsMax} years either. Choose the days of your events.</p>

@@ -73,7 +73,7 @@ function comparisonText(comparison: Comparison): string {
     const days = countDays({ from: before.from, to: addDays(now.from, -1) });
     const areWeeks = countDays(now) === countDays(before) && days % 7 === 0;
     const weeks = areWeeks ? `, the same weekdays ${weeksText(days / 7)} earlier` : '';
-    const cut = isCut ? '. Today is left out, because it is not over' : '';
+    const cut = isCut ? '. Today is left out, because it is not complete' : '';
     return `Changes are vs. ${rangeText(before)}${weeks}${cut}.${lengthText(now, before)}`;
   }
   if (comparison.kind === 'no data') {
@@ -82,10 +82,10 @@ function comparisonText(comparison: Comparison): string {
       ? `No comparison: there are regular data only since ${day}.`
       : `No comparison: there are no data before ${day}.`;
   }
-  return comparison.reason === 'not over' ? 'No comparison: the day is not over.' : '';
+  return comparison.reason === 'incomplete' ? 'No comparison: the day is not complete yet.' : '';
 }
 
-/** A longer month, and one with fewer weekends, has more events by that alone. */
+/** A longer month, or a month with fewer weekends, has more events for that reason alone. */
 function lengthText(now: Range, before: Range): string {
   if (areAlike(now, before)) return '';
   const [days, daysBefore] = [countDays(now), countDays(before)];
@@ -98,7 +98,7 @@ function lengthText(now: Range, before: Range): string {
 
 interface FigureProps {
   name: string;
-  /** What a share is of. */
+  /** What the share is a part of, in words. */
   of?: string;
   value: string;
   isFailing?: boolean;

@@ -13,9 +13,9 @@ export function FirstRun({ isSignedIn }: { isSignedIn: boolean }) {
       <p>There are no counts yet. Send an event, and this page turns into the dashboard.</p>
       {isSignedIn && (
         <p class="aside">
-          Sending takes a token that is for <code>ingest</code>, here in{' '}
-          <code>DEVICE_PIPELINE_TOKEN</code>:{' '}
-          <code>npx device-pipeline token create --name NAME --for ingest</code> makes one.
+          Sending requires a token with the scope <code>ingest</code>, here in{' '}
+          <code>DEVICE_PIPELINE_TOKEN</code>. Create one with{' '}
+          <code>npx device-pipeline token create --name NAME --for ingest</code>.
         </p>
       )}
       <h3>One event</h3>

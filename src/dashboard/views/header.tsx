@@ -35,7 +35,7 @@ export function Header({ store, state }: HeaderProps) {
   );
 }
 
-/** What a printed page needs: which server it shows, and times that stay true. */
+/** The text that a printed page needs: the server that it shows, and absolute times. */
 function paperText({ health, now }: State): string {
   const last = health?.kind === 'ready' ? health.lastReceivedAt : undefined;
   const batch = last === undefined ? '' : `; last batch ${momentText(last)}`;

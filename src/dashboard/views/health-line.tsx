@@ -9,7 +9,7 @@ import type { State } from '../state/store.ts';
 
 type Ready = Extract<Health, { kind: 'ready' }>;
 
-/** The state of the pipeline in one line, with its details behind it. */
+/** The state of the pipeline in one line that opens its details. */
 export function HealthLine({ state }: { state: State }) {
   const { health, now } = state;
   const details = useRef<HTMLDetailsElement>(null);
@@ -57,7 +57,7 @@ export function HealthLine({ state }: { state: State }) {
   );
 }
 
-/** What the line says. */
+/** The texts of the line. */
 function partsOf(health: Ready, now: number): string[] {
   const { pending, deadLetters = 0, lastReceivedAt, archive } = health;
   return [

@@ -120,9 +120,9 @@ export function RowsTable({ store, view, snapshot }: RowsTableProps) {
 interface BodyProps {
   store: Store;
   view: View;
-  /** Those of the page. */
+  /** The rows of the page. */
   rows: readonly TableRow[];
-  /** Those of all pages: shares are of their total. */
+  /** The rows of all pages: shares are of their total. */
   all: readonly TableRow[];
   columns: readonly Column[];
 }
@@ -234,8 +234,7 @@ function TooMany({ store, path, name }: { store: Store; path: string; name: stri
   };
   return (
     <p class="hint">
-      The rows of each day may be more than {wholeText(rowsMax)}: choose fewer days or names to see
-      them, or{' '}
+      There may be more than {wholeText(rowsMax)} rows by day: choose fewer days or names, or{' '}
       <button type="button" class="quiet" onClick={() => void download()}>
         download them all
       </button>

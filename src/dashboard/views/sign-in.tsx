@@ -18,8 +18,8 @@ export function SignIn({ store, message }: { store: Store; message: string | und
     >
       <h2>Sign in</h2>
       <p id={`${id}-about`}>
-        This pipeline asks for a token that is for <code>read</code>. It stays in this tab and is
-        gone when the tab is closed.
+        Enter a token with the scope <code>read</code>. It is kept only in this tab, until you close
+        it.
       </p>
       <label for={id}>Token</label>
       <input

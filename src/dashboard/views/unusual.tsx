@@ -20,7 +20,7 @@ interface UnusualProps {
 
 const shownMax = 5;
 
-/** Says what is unusual in the range, then the latest day that is over, then today so far. */
+/** Shows what is unusual in the range, then the latest complete day, then today so far. */
 export function Unusual({ store, view, snapshot, today }: UnusualProps) {
   const { history, findings, range, typePairs } = snapshot;
   const [isWhole, setIsWhole] = useState(false);
@@ -38,7 +38,7 @@ export function Unusual({ store, view, snapshot, today }: UnusualProps) {
           : from > over
             ? 'Too few days to say what is unusual'
             : isOfSome
-              ? 'Nothing unusual in what is judged'
+              ? 'Nothing unusual in the checked data'
               : 'Nothing unusual'}
       </h2>
       {findings.length > 0 && (
@@ -59,20 +59,20 @@ export function Unusual({ store, view, snapshot, today }: UnusualProps) {
       </dl>
       {isOfSome && (
         <p class="hint">
-          Judged are all events, the failing states, and{' '}
+          This check covers all events, the failing states and{' '}
           {history.types.size === 0
-            ? 'no single types, of which there are too many'
+            ? 'no individual types, because there are too many'
             : `the ${history.types.size} largest of ${wholeText(types)} types`}
-          : choose some types to judge them.
+          . Select types to check them.
         </p>
       )}
       {from > range.from && from <= over && (
         <p class="hint">
-          Judged are the days from {longDay(from)}: the days before have fewer than four weeks of
-          data before them.
+          Only days from {longDay(from)} on are checked: earlier days have less than four weeks of
+          history.
         </p>
       )}
-      {view.states.length > 0 && <p class="hint">Days are judged by the events in all states.</p>}
+      {view.states.length > 0 && <p class="hint">This check uses the events in all states.</p>}
       <HowDaysAreJudged />
     </section>
   );
@@ -81,12 +81,12 @@ export function Unusual({ store, view, snapshot, today }: UnusualProps) {
 function HowDaysAreJudged() {
   return (
     <details class="behind">
-      <summary>How days are judged</summary>
+      <summary>How days are checked</summary>
       <p>
         Days, alone and in a row, are compared with the eight weeks before the first of them: events
         with the mean of the same weekdays, failure rates with failures ÷ events of those weeks.
-        Days that were unusual themselves are left out, and earlier weeks take their place; at least
-        four of the same weekdays must have data. A difference is unusual if it is
+        Days that were unusual themselves are left out and replaced by earlier weeks; at least four
+        of the same weekdays must have data. A difference is unusual if it is
       </p>
       <ul>
         <li>
@@ -95,14 +95,14 @@ function HowDaysAreJudged() {
         </li>
         <li>
           more than chance explains, measured by how much the days of those weeks scatter. The more
-          names and days there are, the less likely chance must be: of a hundred pages without
-          anything unusual, about one says otherwise.
+          names and days there are, the less likely chance must be: about one page in a hundred
+          without anything unusual reports a change that is only chance.
         </li>
       </ul>
       <p>
         The first day named is the one that explains the numbers best; if the change barely stands
-        out, it can be some days off. What lasts for eight weeks is the usual from then on. Of
-        today, only failure rates and more events than on a whole day are judged.
+        out, it can be some days off. After eight weeks, a change is the new normal. Of today, only
+        failure rates and more events than on a whole day are checked.
       </p>
     </details>
   );
@@ -114,7 +114,7 @@ interface FindingProps {
   finding: Finding;
 }
 
-/** A click shows the days and the names that it speaks of. */
+/** A finding; a click shows its days and names. */
 function FindingLine({ store, view, finding }: FindingProps) {
   const { what, numbers, causes } = statementOf(finding, view.types.length > 0);
   const { isAbove, type, state, range } = finding;
@@ -163,7 +163,7 @@ function DayLine({ store, history, day, isOver }: DayLineProps) {
       </dt>
       <dd>
         {summaryText(summary, isOver)}
-        {isUnknown && ' (fewer than four such weekdays before to compare with)'}
+        {isUnknown && ' (fewer than four earlier days with the same weekday to compare with)'}
       </dd>
     </div>
   );

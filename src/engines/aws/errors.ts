@@ -17,7 +17,7 @@ const throttles = new Set([
   'TooManyRequestsException',
 ]);
 
-/** Names of transient errors, and of those after which the effect of the request is unknown. */
+/** Names of transient errors, and of errors after which the effect of the request is unknown. */
 const transient = new Set([
   'AbortError',
   'InternalError',
@@ -59,7 +59,10 @@ export function nameOf(error: unknown): string {
   return error instanceof Error ? error.name : '';
 }
 
-/** The same for the code of a transaction's cancellation reason or of a failed batch entry. */
+/**
+ * Whether a retry may succeed after this code of a transaction's cancellation reason or of a failed
+ * batch entry.
+ */
 export function isRetryableCode(code: string): boolean {
   return throttles.has(code) || throttles.has(`${code}Exception`) || transient.has(code);
 }

@@ -12,7 +12,7 @@ interface Sending {
   send(command: never): unknown;
 }
 
-/** After a pause, requests of at most this time may follow at once. */
+/** After a pause, this many milliseconds' worth of requests may be sent at once. */
 const burstMs = 250;
 
 export function pacer(requestsPerSecond: number, now = () => performance.now()): Pacer {

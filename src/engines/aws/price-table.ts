@@ -1,6 +1,6 @@
 /**
  * AWS list prices of us-east-1 in US dollars, the first tier, without the free tier. They change:
- * compare with the pages named here before you rely on a figure.
+ * check the pages named here before you rely on a figure.
  */
 export const priceTable = {
   region: 'us-east-1',

@@ -2,8 +2,8 @@ import { AllItemsOverLimit, Unavailable } from '../../pipeline/ports.ts';
 import { isThrottle } from './errors.ts';
 
 /**
- * Turns any failure into `Unavailable` with this message, so that the client tries again, and reports
- * the failure to `onFailure`. `AllItemsOverLimit` is no failure.
+ * Turns any failure into `Unavailable` with this message, so that the client tries again, and
+ * reports the failure to `onFailure`. `AllItemsOverLimit` is not a failure.
  */
 export async function orUnavailable<T>(
   message: string,
@@ -13,7 +13,7 @@ export async function orUnavailable<T>(
   try {
     return await act();
   } catch (error) {
-    // The batch is at fault, and not AWS.
+    // The error is in the batch, not in AWS.
     if (error instanceof AllItemsOverLimit) throw error;
     onFailure(error);
     if (error instanceof Unavailable) throw error;

@@ -40,7 +40,7 @@ export function dataPaths(root: string): DataPaths {
   };
 }
 
-/** The directory in which a restore makes everything first. */
+/** The directory in which a restore prepares its files. */
 export const restoringName = 'restoring';
 
 export interface DirectoryLock {
@@ -64,7 +64,7 @@ const heldLocks = new Set<DatabaseSync>();
 export function lockDataDirectory(paths: DataPaths): DirectoryLock {
   checkRestored(paths);
   const { root, log } = paths;
-  makeUsable(root, root, log);
+  ensureUsable(root, root, log);
   const ownerPath = join(root, 'owner.json');
   let lock: DirectoryLock | undefined;
   try {
@@ -76,13 +76,13 @@ export function lockDataDirectory(paths: DataPaths): DirectoryLock {
   }
   if (lock !== undefined) return lock;
   throw new DataDirectoryUnusable(
-    `The data directory ${root} is in use by ${ownerOf(ownerPath)}. Stop that one, or choose another directory with --data-dir.`,
+    `The data directory ${root} is in use by ${ownerOf(ownerPath)}. Stop that process, or choose another directory with --data-dir.`,
   );
 }
 
 /**
- * @throws {DataDirectoryUnusable} if a restore into the directory is running or was interrupted. The log
- * is the last that a restore puts in its place.
+ * @throws {DataDirectoryUnusable} if a restore into the directory is running or was interrupted. A
+ * restore moves the log into place last.
  */
 export function checkRestored({ root, log }: DataPaths): void {
   const unfinished = join(root, restoringName);
@@ -121,15 +121,15 @@ export function lockFile(path: string): DirectoryLock | undefined {
  * Creates the directory if it is missing, durably.
  * @throws {DataDirectoryUnusable}
  */
-export function makeDataDirectory({ root }: DataPaths): void {
-  makeUsable(root, root);
+export function createDataDirectory({ root }: DataPaths): void {
+  ensureUsable(root, root);
 }
 
 /** Creates directories of the data directory `root` if they are missing. */
-function makeUsable(root: string, ...directories: readonly string[]): void {
+function ensureUsable(root: string, ...directories: readonly string[]): void {
   try {
     for (const directory of directories) {
-      makeDurably(directory);
+      createDurably(directory);
       accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
     }
   } catch (error) {
@@ -141,9 +141,9 @@ function makeUsable(root: string, ...directories: readonly string[]): void {
  * Creates the directory of the log if it is missing, for the user under which the server runs.
  * @throws the file system's error.
  */
-export function makeLogDirectory(paths: DataPaths): void {
+export function createLogDirectory(paths: DataPaths): void {
   if (statSync(paths.log, { throwIfNoEntry: false })?.isDirectory() === true) return;
-  makeDurably(paths.log);
+  createDurably(paths.log);
   chownToOwner(paths, paths.log);
 }
 
@@ -155,7 +155,7 @@ export function chownToOwner({ root }: DataPaths, path: string): void {
 }
 
 /** A power failure must not remove the directory and everything acknowledged in it. */
-function makeDurably(path: string): void {
+function createDurably(path: string): void {
   makeDirectories(path, 0o750, (parent) => nodeFileSystem.syncDirectory(parent));
 }
 
@@ -184,10 +184,10 @@ export function directoryUnusable(
   const cause = error as NodeJS.ErrnoException;
   const isNoLock = ['corrupt', 'cannotOpen'].includes(sqliteFailure(error) ?? '');
   const reason = isNoLock
-    ? `${lock} in it is no lock file (${cause.message}); remove that file`
+    ? `${lock} in it is not a lock file (${cause.message}); remove that file`
     : (reasons[sqliteFailure(error) === 'full' ? 'ENOSPC' : (cause.code ?? '')] ?? cause.message);
   return new DataDirectoryUnusable(
-    `The data directory ${root} cannot be used: ${reason}. Choose another with --data-dir, or correct that.`,
+    `The data directory ${root} cannot be used: ${reason}. Correct that, or choose another directory with --data-dir.`,
     { cause },
   );
 }
@@ -211,8 +211,8 @@ const reasons: Record<string, string> = {
   EPERM: 'this user may not write there',
   EROFS: 'its file system is read-only',
   ENOTDIR: 'a part of that path is a file',
-  EEXIST: 'a part of that path is a file, or a link to what does not exist',
-  ENOENT: 'it cannot be made there',
+  EEXIST: 'a part of that path is a file, or a link without a target',
+  ENOENT: 'it cannot be created there',
   ENOSPC: 'the disk is full',
   EMFILE: 'this process may not open more files (ulimit -n)',
   ENFILE: 'this machine may not open more files',

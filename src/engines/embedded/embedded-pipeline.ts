@@ -37,10 +37,11 @@ export interface EmbeddedMeasures extends WriterMeters {
 }
 
 /**
- * The pipeline in one process and one data directory. It runs a writer thread (`writer/`), which stores
- * batches in the log (`log/`) and counts them into SQLite (`store/`), and reader threads (`reader/`),
- * one for queries and receipts and one for sums, which their first questions start. Commands use the
- * same files while it runs: `verify/` for audit, rebuild and backup, `tokens/` for access tokens.
+ * The pipeline in one process and one data directory. It runs a writer thread (`writer/`), which
+ * stores batches in the log (`log/`) and counts them into SQLite (`store/`), and reader threads
+ * (`reader/`), one for queries and receipts and one for sums, each started by its first request.
+ * Commands use the same files while it runs: `verify/` for audit, rebuild and backup, `tokens/` for
+ * access tokens.
  */
 export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
   /** Resolves if the pipeline fails, with the reason and what to do. */
@@ -52,7 +53,7 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
   readonly dayZone: string;
   readonly #writer: WriterClient;
   readonly #reader: LazyReader;
-  /** For queries that sum, which take long to answer. */
+  /** The reader for queries that sum, which take long. */
   readonly #summing: LazyReader;
   readonly #archive: ArchiveClient | undefined;
   readonly #options: EmbeddedOptions;
@@ -148,8 +149,9 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
   }
 
   /**
-   * Calls `onProblem` with the reason when the archive cannot be reached any more, and with undefined
-   * when it can again; and `onPruned` with what retention has removed from it.
+   * Calls `onProblem` with the reason when the archive cannot be reached any more, and with
+   * undefined when it can again; and `onPruned` with the objects that retention has removed from
+   * it.
    */
   followArchive(
     onProblem: (problem: string | undefined) => void,
@@ -171,17 +173,20 @@ export class EmbeddedPipeline implements Ingest<BorrowedBody>, Queries {
     return { ...meters, inFlight, inFlightMax: ringSlots, storedEnd: progress.durableEnd, archive };
   }
 
-  /** Answers all submissions and questions, counts what it can, and releases the data directory. */
+  /**
+   * Answers all submissions and requests to the readers, counts as much as time allows, and
+   * releases the data directory.
+   */
   async close(): Promise<void> {
     await this.#writer.finish();
-    // The writer last: the last connection checkpoints the database, which a reader cannot.
+    // Close the writer last: the last connection checkpoints the database, which a reader cannot.
     await Promise.all([this.#reader.close(), this.#summing.close()]);
     await this.#archive?.close(archiveGraceMs);
     await this.#writer.close();
   }
 }
 
-/** A reader thread that the first question starts: a server that only takes in needs none. */
+/** A reader thread that the first request starts: a server that only ingests needs none. */
 class LazyReader {
   readonly #options: EmbeddedOptions;
   readonly #onFailure: (error: Error) => void;
@@ -243,6 +248,6 @@ interface Threads {
 const details: Record<Unavailable['code'], string> = {
   overloaded: 'Too many batches wait to be stored or counted.',
   stopping: 'The server is stopping.',
-  storage_failed: 'The storage has failed; the server is about to end.',
+  storage_failed: 'The storage has failed; the server is stopping.',
   archive_unavailable: 'The archive cannot be reached.',
 };

@@ -24,9 +24,9 @@ function ofDatabase(error: Error, { root, database }: DataPaths): string | undef
     case 'cannotOpen':
       return `${database} cannot be opened (${error.message}). It and its -wal and -shm files must be plain files that this user may read and write. If they are, raise the limit on open files (ulimit -n).`;
     case 'busy':
-      return `${database} is held by another program. Let that one end, then start again.`;
+      return `${database} is locked by another program. Stop that program, then start again.`;
     case undefined:
-      // Such as a missing table.
+      // For example, a missing table.
       return 'errcode' in error ? databaseDamaged(database, error).message : undefined;
   }
 }
@@ -40,7 +40,7 @@ function ofFileSystem(error: NodeJS.ErrnoException, { root }: DataPaths): string
       return `A file in ${root} may not grow further (${error.message}). Raise the limit on the size of files (ulimit -f) and start again; everything that was acknowledged is stored.`;
     case 'EMFILE':
     case 'ENFILE':
-      return `${root} cannot be used further, because no more files can be opened (${error.message}). ${moreFiles} and start again; everything that was acknowledged is stored.`;
+      return `${root} cannot be used any longer, because no more files can be opened (${error.message}). ${moreFiles} and start again; everything that was acknowledged is stored.`;
     case 'EIO':
       return broken(root, error);
     case 'EACCES':
@@ -56,7 +56,7 @@ function ofFileSystem(error: NodeJS.ErrnoException, { root }: DataPaths): string
 const moreFiles = 'Raise the limit on open files (ulimit -n, or LimitNOFILE= of systemd)';
 
 function full(root: string): string {
-  return `The disk that holds ${root} is full. Make room and start again; everything that was acknowledged is stored.`;
+  return `The disk that holds ${root} is full. Free some space and start again; everything that was acknowledged is stored.`;
 }
 
 function broken(root: string, { message }: Error): string {
@@ -64,5 +64,5 @@ function broken(root: string, { message }: Error): string {
 }
 
 function unwritable(path: string, { message }: Error): string {
-  return `${path} cannot be written (${message}). Give this user the right to, or choose another directory with --data-dir.`;
+  return `${path} cannot be written (${message}). Give this user permission to write there, or choose another directory with --data-dir.`;
 }

@@ -26,7 +26,7 @@ export interface EmbeddedOptions {
   readonly countersPerDayMax: number;
   /** How long idempotency keys are kept. */
   readonly keepKeysMs: number;
-  /** How long raw bodies, and so receipts, are kept at least; undefined: without limit. */
+  /** The minimum time for which raw bodies, and so receipts, are kept; undefined: without limit. */
   readonly keepRawMs: number | undefined;
   /** How long increments wait in memory to be committed together. */
   readonly countDelayMs: number;

@@ -72,7 +72,10 @@ function countersOf(reader: ReturnType<typeof openStatsReader>): OpenedCounters 
   };
 }
 
-/** Replaces an error of SQLite by one that names the file and says what to do, in the words of `serve`. */
+/**
+ * Replaces an error of SQLite by one that names the file and says what to do, with the same texts
+ * as `serve`.
+ */
 export function explainSqliteError(error: unknown, dataDir: string): unknown {
   const isOfDatabase = error instanceof Error && 'errcode' in error;
   if (!isOfDatabase) return error;
@@ -84,7 +87,7 @@ function rawBodiesOf(dataDir: string): RawBodies {
   return {
     isRemote: false,
     list(range, options) {
-      // Opened at once, so that the caller creates nothing for a store that cannot be read.
+      // Opened now, so that the caller creates nothing for a store that cannot be read.
       const kept = options?.keys === 'kept' ? keptKeys(dataDir) : undefined;
       return listEntries(dataDir, range, kept);
     },
@@ -178,7 +181,7 @@ function verificationOf(dataDir: string): Pick<StoreAdmin, 'audit' | 'rebuild' |
         ...{ dataDir, dryRun, withoutDamaged, onDifference, now: Date.now },
         onProgress: (done, total) => onProgress(done, total, 'bytes'),
       });
-      const note = `damaged spans of the log recorded as dead letters: ${damagedSpans}`;
+      const note = `damaged ranges of the log recorded as dead letters: ${damagedSpans}`;
       return {
         isSwitched,
         notes: damagedSpans > 0 ? [note] : [],
@@ -191,7 +194,7 @@ function verificationOf(dataDir: string): Pick<StoreAdmin, 'audit' | 'rebuild' |
   };
 }
 
-/** What a replay of a data directory must know beside its raw bodies. */
+/** The facts about a data directory that a replay needs beside its raw bodies. */
 function replayFactsOf(dataDir: string): ReplayFacts {
   const { removedBytes, deadLetters } = replayGaps(dataDir);
   const detail = `--keep-raw has deleted ${removedBytes} bytes of raw batches, which cannot be replayed.`;
@@ -201,7 +204,7 @@ function replayFactsOf(dataDir: string): ReplayFacts {
 
 /** Larger than any stored body. */
 const bodyBytesMax = 1024 * 1024 * 1024;
-/** Expires no keys here: the server does that by its own settings. */
+/** Expires no keys: the server does that by its own settings. */
 const keepKeysMs = 36_500 * dayMs;
 
 /** A data directory without a running server; a new one adopts the day rule `newDayZone`. */

@@ -15,7 +15,7 @@ export function newWorker(path: string, options: WorkerOptions): Worker {
   return new Worker(workerUrl(path), options);
 }
 
-/** The same, and waits for its first message. */
+/** Starts the worker, and waits for its first message. */
 export async function startWorker(
   path: string,
   options: WorkerOptions,
@@ -29,7 +29,7 @@ export async function startWorker(
   return { worker, first };
 }
 
-/** Calls `onEnd` with the reason if a worker fails or ends; `name`: of its thread. */
+/** Calls `onEnd` with the reason if a worker fails or ends; `name`: the name of its thread. */
 export function followWorker(worker: Worker, name: string, onEnd: (why: string) => void): void {
   worker.on('error', (error) => onEnd(error instanceof Error ? error.message : String(error)));
   worker.on('exit', () => onEnd(`the ${name} thread ended`));

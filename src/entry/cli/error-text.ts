@@ -29,8 +29,8 @@ function nameAndMessage({ name, message }: Error): string {
 
 /** What to do about system errors, whose messages suggest nothing. */
 const remedies: Readonly<Record<string, string>> = {
-  ENOSPC: 'Free space on that disk and run the command again.',
-  EDQUOT: 'Free space in the quota of that disk and run the command again.',
+  ENOSPC: 'Free some space on that disk and run the command again.',
+  EDQUOT: 'Free some space in the quota of that disk and run the command again.',
   EFBIG: 'A file may not grow so large: raise the limit (ulimit -f) and run the command again.',
   EACCES: 'Permission denied: run the command as the user that the server runs as.',
   EPERM: 'Permission denied: run the command as the user that the server runs as.',

@@ -6,7 +6,7 @@ import { deadLetterOnce } from '../../engines/aws/dead-letters/dead-letter-once.
 import { deadLetterQueue } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
 import { s3BodyGroups } from '../../engines/aws/intake/body-groups.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
-import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
+import { ensureDayRule, shortestRetentionMs } from '../../engines/aws/ledger/settings.ts';
 import { backoff, requestHandler } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
 import { once } from './once.ts';
@@ -58,9 +58,9 @@ export function deadLetterSinkOf(parts: FunctionParts, attemptsMax: number) {
  * Checks the day rule and reads how long the ledger has kept its rows at least, in milliseconds; once
  * for an environment.
  */
-export function leastKeepMsOf({ dynamodb, ledgerTable, dayZone, keepMs }: FunctionParts) {
+export function shortestRetentionMsOf({ dynamodb, ledgerTable, dayZone, keepMs }: FunctionParts) {
   return once(async () => {
     await ensureDayRule(dynamodb, ledgerTable, dayZone);
-    return await leastKeepMs(dynamodb, ledgerTable, keepMs);
+    return await shortestRetentionMs(dynamodb, ledgerTable, keepMs);
   });
 }

@@ -5,7 +5,11 @@ import { awsIntake } from '../../engines/aws/intake/intake.ts';
 import { CounterAdmission } from '../../engines/aws/counters/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../engines/aws/ledger/batch-records.ts';
 import { awsReplayIntake } from '../../engines/aws/intake/replay-intake.ts';
-import { ensureDayRule, leastKeepMs, roomMs } from '../../engines/aws/ledger/settings.ts';
+import {
+  ensureDayRule,
+  shortestRetentionMs,
+  redriveMarginMs,
+} from '../../engines/aws/ledger/settings.ts';
 import { dynamodbSweepProgress } from '../../engines/aws/ledger/sweep-progress.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
 import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
@@ -38,7 +42,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     rawStore: rawStoreOf(parts),
     queue: sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) }),
     itemsPerMessage: itemsPerMessage(environment),
-    leastKeepMs: () => leastKeepMs(dynamodb, ledgerTable, keepMs),
+    shortestRetentionMs: () => shortestRetentionMs(dynamodb, ledgerTable, keepMs),
     admission: new CounterAdmission({
       client: dynamodb,
       countersTable,
@@ -59,7 +63,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     ...common,
     groups: bodyGroupsOf(parts),
     orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
-    roomMs,
+    redriveMarginMs,
   });
   const checkDayRule = once(() => ensureDayRule(dynamodb, ledgerTable, dayZone));
   const checkTables = once(

@@ -3,7 +3,7 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 
 import { awsCountingPorts } from '../../engines/aws/counters/counting-ports.ts';
-import { roomMs } from '../../engines/aws/ledger/settings.ts';
+import { redriveMarginMs } from '../../engines/aws/ledger/settings.ts';
 import { dynamodbCounterStore } from '../../engines/aws/counters/counter-store.ts';
 import {
   deadLetterAttributes,
@@ -12,7 +12,12 @@ import {
 import { deliverSooner } from '../../engines/aws/queue/visibility.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/counting/count-messages.ts';
 import { backoff, requestHandler } from './clients.ts';
-import { bodyGroupsOf, deadLetterSinkOf, functionParts, leastKeepMsOf } from './function-parts.ts';
+import {
+  bodyGroupsOf,
+  deadLetterSinkOf,
+  functionParts,
+  shortestRetentionMsOf,
+} from './function-parts.ts';
 import { batchIdsOf, observedPorts } from './telemetry/counted-work.ts';
 import type { InvocationContext } from './telemetry/telemetry.ts';
 
@@ -37,11 +42,11 @@ export function processFunction(env: Record<string, string | undefined>): Proces
   const deadLetterSink = deadLetterSinkOf(parts, 4);
   // Shared by invocations: an environment runs one at a time.
   const repeats = { expectedUntil: 0 };
-  const leastKeepMs = leastKeepMsOf(parts);
+  const shortestRetentionMs = shortestRetentionMsOf(parts);
   const groups = bodyGroupsOf(parts);
 
   return telemetry.handler(async (event, context) => {
-    const leastMs = await leastKeepMs();
+    const retentionMs = await shortestRetentionMs();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     // Conflicts with concurrent transactions end at some point, and failures of S3: until the deadline.
     const patient = backoff(Number.POSITIVE_INFINITY, deadline);
@@ -60,7 +65,7 @@ export function processFunction(env: Record<string, string | undefined>): Proces
       dayOf,
       now: Date.now,
       deadline,
-      ageMsMax: leastMs - roomMs,
+      ageMsMax: retentionMs - redriveMarginMs,
       receivesMax,
       repeats,
     });

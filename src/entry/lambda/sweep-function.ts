@@ -1,7 +1,7 @@
 import { deadLetterQueue } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
 import { keepDeadBodies } from '../../engines/aws/dead-letters/keep-bodies.ts';
 import { awsSweepPorts } from '../../engines/aws/intake/sweep-ports.ts';
-import { roomMs } from '../../engines/aws/ledger/settings.ts';
+import { redriveMarginMs } from '../../engines/aws/ledger/settings.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
 import { ensureTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import { sweep } from '../../pipeline/sweep/sweep.ts';
@@ -12,7 +12,7 @@ import {
   bodyGroupsOf,
   deadLetterSinkOf,
   functionParts,
-  leastKeepMsOf,
+  shortestRetentionMsOf,
   rawStoreOf,
 } from './function-parts.ts';
 import { countSweep } from './telemetry/counted-work.ts';
@@ -45,7 +45,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     deadLetters: deadLetterSinkOf(parts, 6),
     width: sweepWidth,
   });
-  const leastKeepMs = leastKeepMsOf(parts);
+  const shortestRetentionMs = shortestRetentionMsOf(parts);
   const bodies = {
     pass: { client: sqs, queueUrl: environment.text('DEAD_LETTER_QUEUE_URL'), ...passRules },
     deadLetters: deadLetterQueue({
@@ -62,7 +62,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
   return telemetry.handler(async (_event, context) => {
     // In each invocation: a table may be deleted and restored under its name at any time.
     await ensureTablePair({ client, countersTable, ledgerTable });
-    const leastMs = await leastKeepMs();
+    const retentionMs = await shortestRetentionMs();
     if (Date.now() % bodiesEveryMs < bodiesWithinMs) {
       // A later sweep tries again; batches must not wait for dead letters.
       await keepBodies().catch((error: unknown) =>
@@ -75,8 +75,8 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
       dayOf,
       now: Date.now,
       afterMs,
-      ageMsMax: leastMs - roomMs,
-      keepMs: leastMs,
+      ageMsMax: retentionMs - redriveMarginMs,
+      keepMs: retentionMs,
       deadline,
       onFailure: (error, rawKey) =>
         telemetry.log('ERROR', 'a batch could not be swept', {

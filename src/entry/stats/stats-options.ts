@@ -39,7 +39,7 @@ export interface StatsOptions {
   groupBy: readonly Dimension[] | undefined;
   format: 'table' | StatsFormat;
   /** Whether CSV starts with a byte order mark. */
-  hasMark: boolean;
+  hasByteOrderMark: boolean;
   /** Prints the counters again after this time, in milliseconds. */
   watchMs: number | undefined;
 }
@@ -104,7 +104,7 @@ export function statsOptions(command: Command): StatsOptions {
   if (watchMs !== undefined && format !== 'table') {
     throw new UsageError(`--watch shows a table; omit --${format}`);
   }
-  return { source, range, types, states, groupBy, format, hasMark: bom, watchMs };
+  return { source, range, types, states, groupBy, format, hasByteOrderMark: bom, watchMs };
 }
 
 function sourceOf(command: Command): StatsOptions['source'] {

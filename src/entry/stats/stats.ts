@@ -102,7 +102,7 @@ function readRowsOf(
 }
 
 async function textOf(rows: readonly StatsRow[], question: Question): Promise<string> {
-  const { format, groupBy = dimensions, hasMark, range } = question;
+  const { format, groupBy = dimensions, hasByteOrderMark, range } = question;
   if (format === 'json') return `${jsonText(rows)}\n`;
   if (format === 'table') {
     if (rows.length === 0) return 'no counters\n';
@@ -113,7 +113,7 @@ async function textOf(rows: readonly StatsRow[], question: Question): Promise<st
         : '';
     return (await statsTable(rows, groupBy, terminal)) + days;
   }
-  const writer = new StatsWriter(groupBy, format, hasMark && !process.stdout.isTTY);
+  const writer = new StatsWriter(groupBy, format, hasByteOrderMark && !process.stdout.isTTY);
   const text = writer.opening() + writer.piece(rows) + writer.closing();
   // Only a terminal needs escapes.
   return process.stdout.isTTY ? text.split(/\r?\n/).map(visible).join('\n') : text;

@@ -66,12 +66,14 @@ export function readStatsRequest(
   if (!/^[01]$/.test(bom) || secondBom !== undefined) {
     return refuse('invalid_format', 'bom must be 0, or 1 for a byte order mark before CSV.');
   }
-  const hasMark = bom === '1';
-  if (hasMark && format !== 'csv') {
+  const hasByteOrderMark = bom === '1';
+  if (hasByteOrderMark && format !== 'csv') {
     return refuse('invalid_format', 'bom=1 requires format=csv.');
   }
   const query = { ...range.value, types, states };
-  return { value: { query, groupBy: groupBy.value, format, ...(hasMark && { hasMark }) } };
+  return {
+    value: { query, groupBy: groupBy.value, format, ...(hasByteOrderMark && { hasByteOrderMark }) },
+  };
 }
 
 /** Reads the date of `/stats-html`. */

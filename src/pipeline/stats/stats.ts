@@ -12,7 +12,7 @@ export interface StatsRequest {
   readonly groupBy: readonly Dimension[] | undefined;
   readonly format: StatsFormat;
   /** Whether CSV begins with a byte order mark. */
-  readonly hasMark?: boolean;
+  readonly hasByteOrderMark?: boolean;
 }
 
 /** Whether the answer sums rows, so that it needs all of them before its first row. */
@@ -69,11 +69,11 @@ export function wholeAnswer(
 /** Builds an answer of at most `bytesMax` bytes in memory. */
 export async function gatherStats(
   reader: CounterReader,
-  { query, groupBy, format, hasMark }: StatsRequest,
+  { query, groupBy, format, hasByteOrderMark }: StatsRequest,
   known: KnownVersions,
   bytesMax: number,
 ): Promise<StatsAnswer> {
-  const writer = new StatsWriter(groupBy, format, hasMark);
+  const writer = new StatsWriter(groupBy, format, hasByteOrderMark);
   const groups = groupBy && new Groups(groupBy);
   let text = writer.opening();
   // UTF-16 code units; with groups, a lower bound.

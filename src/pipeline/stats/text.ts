@@ -20,19 +20,23 @@ const byteOrderMark = '\ufeff';
 /** Writes rows as text: `opening`, any number of `piece`, `closing`. */
 export class StatsWriter {
   readonly #format: (typeof rowFormats)[StatsFormat];
-  readonly #mark: string;
+  readonly #byteOrderMark: string;
   readonly #columns: readonly Column[];
   #isEmpty = true;
 
-  /** @param hasMark whether the text begins with a byte order mark */
-  constructor(groupBy: readonly Dimension[] | undefined, format: StatsFormat, hasMark = false) {
+  /** @param hasByteOrderMark whether the text begins with a byte order mark */
+  constructor(
+    groupBy: readonly Dimension[] | undefined,
+    format: StatsFormat,
+    hasByteOrderMark = false,
+  ) {
     this.#format = rowFormats[format];
-    this.#mark = hasMark ? byteOrderMark : '';
+    this.#byteOrderMark = hasByteOrderMark ? byteOrderMark : '';
     this.#columns = [...dimensions.filter((name) => groupBy?.includes(name) ?? true), 'count'];
   }
 
   opening(): string {
-    return this.#mark + this.#format.opening(this.#columns);
+    return this.#byteOrderMark + this.#format.opening(this.#columns);
   }
 
   piece(rows: readonly StatsRow[]): string {

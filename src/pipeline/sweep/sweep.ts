@@ -41,9 +41,9 @@ export async function sweepBatch(
   }
   const reasons: string[] = [];
   const deadLetters: DeadLetterSink = {
-    add(letters) {
-      reasons.push(...letters.map(({ reason }) => reason));
-      return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
+    add(added) {
+      reasons.push(...added.map(({ reason }) => reason));
+      return Promise.resolve(new Set(added.map(({ messageId }) => messageId)));
     },
   };
   const reconciler = new BatchReconciler(

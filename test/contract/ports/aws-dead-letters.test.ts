@@ -13,7 +13,7 @@ import { keepDeadBodies } from '../../../src/engines/aws/dead-letters/keep-bodie
 import { chunkKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { redriveDeadLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
 import { sendAll } from '../../../src/engines/aws/queue/send-messages.ts';
-import { deadLetterBodyOfBatch } from '../../../src/pipeline/chunks/letter-content.ts';
+import { deadLetterBodyOfBatch } from '../../../src/pipeline/chunks/dead-letter-content.ts';
 import { awsError, AwsEngine } from '../../support/aws/aws-engine.ts';
 import {
   readCountersDirectly,
@@ -296,7 +296,7 @@ describe('a dead letter that carries the body of its batch', () => {
     const [letter, ...others] = await engine.deadLetters.list();
     expect(others).toEqual([]);
     expect(letter).toMatchObject({ id: before?.id, body: before?.body, content: { batchId } });
-    expect(letter?.reason).toMatch(/^not_counted: SQS moved it/);
+    expect(letter?.reason).toMatch(/^not_counted: SQS moved the message/);
     await redrive(engine);
     await engine.process();
     expect(await counts(engine)).toEqual([1]);

@@ -18,7 +18,7 @@ import { batchKey, chunkKey, keyItem } from '../../../src/engines/aws/ledger/led
 import { dedupKeyOf, type DedupKey } from '../../../src/engines/aws/ledger/dedup-records.ts';
 import { dynamodbCounterReader } from '../../../src/engines/aws/counters/counter-reader.ts';
 import { dynamodbSweepProgress } from '../../../src/engines/aws/ledger/sweep-progress.ts';
-import { ensureDayRule, leastKeepMs } from '../../../src/engines/aws/ledger/settings.ts';
+import { ensureDayRule, shortestRetentionMs } from '../../../src/engines/aws/ledger/settings.ts';
 import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/dead-letter-once.ts';
 import type { LedgerDelivery } from '../../../src/engines/aws/counters/counter-store.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
@@ -667,7 +667,7 @@ describe('the counters', () => {
 describe('the lifetime of dedup records', () => {
   it('is the shortest that was ever set', async () => {
     const { ledgerTable } = await createStore(aws);
-    const least = (days: number) => leastKeepMs(aws.dynamodb, ledgerTable, days);
+    const least = (days: number) => shortestRetentionMs(aws.dynamodb, ledgerTable, days);
     expect([await least(90), await least(120), await least(30), await least(90)]).toEqual([
       90, 90, 30, 30,
     ]);

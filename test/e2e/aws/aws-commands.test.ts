@@ -228,7 +228,7 @@ it('dlq shows dead letters, sends them again, and drops them', async () => {
   const shown = await command('dlq', 'list');
   expect(shown).toMatchObject({ code: 0, stderr: '' });
   expect(shown.stdout).toMatch(/invalid_json: .*\n {2}first failed 20.*\n {2}not\\u\{7f\}json\n/);
-  expect(shown.stdout).toMatch(/\.json, chunk 0, 1 item\n {2}not_counted: SQS moved it/);
+  expect(shown.stdout).toMatch(/\.json, chunk 0, 1 item\n {2}not_counted: SQS moved the message/);
   interface Letter {
     readonly id: string;
     readonly reason: string;

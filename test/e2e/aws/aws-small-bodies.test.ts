@@ -135,7 +135,7 @@ it('what waits in the queue of a deleted stack is counted by another one', async
     command('dlq', 'redrive', '--all', '--queue', url, '--stack', 'local');
   expect(await redrive(own)).toMatchObject({
     code: 1,
-    stderr: `device-pipeline: ${own} is the queue that the stack local counts by itself.\n`,
+    stderr: `device-pipeline: ${own} is the stack's own queue, which local processes anyway. Give --queue only for a queue of another stack.\n`,
   });
   expect(await redrive(missing)).toMatchObject({
     code: 1,

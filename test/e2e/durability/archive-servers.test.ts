@@ -216,7 +216,7 @@ describe('an archive that is away', () => {
     const answered = Promise.withResolvers<undefined>();
     faults.faultOf = () => ({ kind: 'wait', until: answered.promise });
     const { url: server } = await startServer(temporaryDirectory(), serving(url, 'async', env));
-    expect((await archiveOf(client, server)).problem).toContain('no answer yet');
+    expect((await archiveOf(client, server)).problem).toContain('no response yet');
     expect((await client.post(server, newBatch('one', 1, random)))?.status).toBe(200);
     faults.faultOf = () => undefined;
     answered.resolve(undefined);

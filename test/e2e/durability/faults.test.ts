@@ -63,7 +63,7 @@ describe('a full disk', () => {
     const lock = holdDatabase(dataDir);
     const sent = await postUntilRefused(newClient(4), url);
     expect(sent.refusals).toContain('503 storage_failed, retry after 5');
-    await expectFailure(server, 'is full', 'Make room and start again');
+    await expectFailure(server, 'is full', 'Free some space and start again');
     lock.release();
     // The message is as clear without space.
     fillDisk(dataDir);
@@ -81,7 +81,7 @@ describe('a full disk', () => {
       const acknowledged = await postSome(newClient(1), url, 50);
       const filler = fillDisk(dataDir);
       lock.release();
-      await expectFailure(server, 'is full', 'Make room and start again');
+      await expectFailure(server, 'is full', 'Free some space and start again');
       rmSync(filler);
       await expectCounted(dataDir, { acknowledged });
     },
@@ -164,7 +164,7 @@ describe('a data directory that cannot be used', () => {
     const { server, url } = await startServer(dataDir);
     const client = newClient(1);
     const before = await postSome(client, url, 3);
-    await expectRefusal(dataDir, {}, dataDir, `process ${server.pid} `, 'Stop that one');
+    await expectRefusal(dataDir, {}, dataDir, `process ${server.pid} `, 'Stop that process');
     const after = await postSome(client, url, 5);
     await waitCounted(client, url);
     const verdict = judge(readRows(dataDir));

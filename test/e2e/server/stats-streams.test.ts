@@ -96,7 +96,7 @@ it('a version identifies a state: it is the same while nothing changes and diffe
   await pieces.return?.();
   expect(await pipeline.stats(ofDay, [version])).toMatchObject({ kind: 'unchanged', version });
   const csv = { ...ofDay, format: 'csv' } as const;
-  const marked = await pipeline.stats({ ...csv, hasMark: true }, [version]);
+  const marked = await pipeline.stats({ ...csv, hasByteOrderMark: true }, [version]);
   if (marked.kind !== 'stream') throw new Error(`it is ${marked.kind}`);
   const { value: first } = (await marked.pieces.next()) as { value?: Uint8Array };
   await marked.pieces.return?.();

@@ -147,7 +147,7 @@ class Schedule {
   #addFirst(): void {
     const { oracle } = this.#world;
     const directory = join(this.#root, 'first');
-    nodeFileSystem.makeDirectory(directory);
+    nodeFileSystem.createDirectory(directory);
     const known = oracle.addDirectory([], 0);
     const server = new ArchiveServer(this.#world, directory, known, { claims: undefined, end: 0 });
     this.#servers.push(server);

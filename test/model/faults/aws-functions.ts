@@ -167,7 +167,7 @@ export async function runIngest(
     now,
     onFailure: () => undefined,
     carriesBodies: world.carriesBodies,
-    leastKeepMs: () => Promise.resolve(keepMs),
+    shortestRetentionMs: () => Promise.resolve(keepMs),
   });
   await begin(world, client);
   const outcome = await ingest(submission, intake, { bodyBytesMax, dayOf });

@@ -142,8 +142,8 @@ describe('the page cache', () => {
 describe('names', () => {
   it('get the error codes of the operating system', () => {
     const disk = newDisk();
-    disk.makeDirectory('/data/segments');
-    disk.makeDirectory('/data/segments');
+    disk.createDirectory('/data/segments');
+    disk.createDirectory('/data/segments');
     disk.open('/data/log', 'create').close();
     expect(codeOf(() => disk.open('/data/log', 'create'))).toBe('EEXIST');
     expect(codeOf(() => disk.open('/data/none', 'read'))).toBe('ENOENT');
@@ -159,8 +159,8 @@ describe('names', () => {
     expect(codeOf(() => disk.list('/none'))).toBe('ENOENT');
     expect(codeOf(() => disk.list('/data/log'))).toBe('ENOTDIR');
     expect(codeOf(() => disk.syncDirectory('/none'))).toBe('ENOENT');
-    expect(codeOf(() => disk.makeDirectory('/data/log'))).toBe('EEXIST');
-    expect(codeOf(() => disk.makeDirectory('/data/log/below'))).toBe('ENOTDIR');
+    expect(codeOf(() => disk.createDirectory('/data/log'))).toBe('EEXIST');
+    expect(codeOf(() => disk.createDirectory('/data/log/below'))).toBe('ENOTDIR');
     expect(disk.list('/data').toSorted()).toEqual(['log', 'segments']);
   });
 
@@ -455,14 +455,14 @@ describe('a power cut, for a directory', () => {
 
   it('may lose a directory and its content until its parent is synced', () => {
     const disk = newDisk({ root: '/srv' });
-    disk.makeDirectory('/srv/data');
+    disk.createDirectory('/srv/data');
     disk.open('/srv/data/log', 'create').sync();
     disk.syncDirectory('/srv/data');
     const list = (disk: SimulatedDisk) => disk.list('/srv').join();
     const before = disk.crash();
     expect(outcomes(before, list)).toEqual(new Set(['', 'data']));
     const synced = newDisk({ root: '/srv' });
-    synced.makeDirectory('/srv/data');
+    synced.createDirectory('/srv/data');
     synced.syncDirectory('/srv');
     expect(outcomes(synced, list)).toEqual(new Set(['data']));
   });
@@ -528,7 +528,7 @@ describe('a dead disk', () => {
       () => disk.open(path, 'read'),
       () => disk.open('/new', 'create'),
       () => disk.remove(path),
-      () => disk.makeDirectory('/data'),
+      () => disk.createDirectory('/data'),
       () => disk.syncDirectory('/'),
       () => file.size(),
       () => file.read(new Uint8Array(1), 0),
@@ -698,7 +698,7 @@ describe('faults', () => {
       ['remove', () => disk.remove(path)],
       ['rename', () => disk.rename(path, '/renamed')],
       ['list', () => disk.list('/')],
-      ['makeDirectory', () => disk.makeDirectory('/data')],
+      ['createDirectory', () => disk.createDirectory('/data')],
       ['syncDirectory', () => disk.syncDirectory('/')],
       ['read', () => file.read(new Uint8Array(1), 0)],
       ['write', () => file.write(bytes('b'), 0)],

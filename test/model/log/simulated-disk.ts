@@ -142,8 +142,8 @@ export class SimulatedDisk implements FileSystem {
     for (const finish of this.#started.splice(0)) finish();
   }
 
-  makeDirectory(directory: string): void {
-    this.#perform('makeDirectory', directory, () => {
+  createDirectory(directory: string): void {
+    this.#perform('createDirectory', directory, () => {
       let parent = this.#root;
       for (const [depth, name] of namesIn(directory).entries()) {
         const child = parent.cached.get(name) ?? newDirectory();
@@ -391,7 +391,7 @@ const systemCalls = {
   open: 'open',
   read: 'read',
   list: 'scandir',
-  makeDirectory: 'mkdir',
+  createDirectory: 'mkdir',
 } as const;
 
 function systemError(code: ErrorCode, syscall: string, path: string): Error {

@@ -54,7 +54,7 @@ describe('a writer whose disk or database fails at a call', () => {
 
 /** One sentence that says what failed, and one that says what to do. */
 function isClear(message: string): boolean {
-  return /^(Error: )?(the power is gone|power cut at|this machine is dead|The disk that holds .* (is full\. Make room|failed \(.*\)\. Check it))/.test(
+  return /^(Error: )?(the power is gone|power cut at|this machine is dead|The disk that holds .* (is full\. Free some space|failed \(.*\)\. Check it))/.test(
     message,
   );
 }

@@ -8,7 +8,7 @@ import {
   carriedChunk,
   carriedIdentity,
   isCarriedRecord,
-  makesOneMessage,
+  fitsIntoOneMessage,
 } from '../../../src/engines/aws/intake/carried.ts';
 
 const now = Date.UTC(2026, 10, 30);
@@ -52,7 +52,7 @@ describe('a batch whose message carries its body', () => {
       const small = { body: gzipSync(text), encoding: 'gzip', accepted: 1, rejected: 0 } as const;
       const others = { caller: '', idempotency: undefined, increments: new Map() };
       return [
-        makesOneMessage({ ...small, ...others }, identity, (date) => date),
+        fitsIntoOneMessage({ ...small, ...others }, identity, (date) => date),
         carriedChunk({ ...small, ...identity }, [chunk]) !== undefined,
       ];
     };

@@ -98,7 +98,7 @@ describe('a stack that commands work on', () => {
       /has several pipelines: Default, MyLedger, My\. Name one .*--stack local\.Default\./,
     );
     await expect(open('local.Ledger')).rejects.toThrow(
-      'The stack local has no pipeline Ledger; it has Default, MyLedger, My.',
+      'The stack local has no pipeline Ledger, only Default, MyLedger, My.',
     );
   });
 

@@ -176,13 +176,13 @@ describe('a path that cannot be used', () => {
     const { message } = refusal();
     expect(message).toContain(`The data directory ${root} cannot be used: `);
     expect(message).toContain('a part of that path is a file');
-    expect(message).toContain('Choose another with --data-dir');
+    expect(message).toContain('choose another directory with --data-dir');
   });
 
   it('is refused with SQLite’s reason where the lock cannot be opened', () => {
     mkdirSync(join(root, 'lock.db'), { recursive: true });
     expect(refusal().message).toContain(
-      'lock.db in it is no lock file (unable to open database file)',
+      'lock.db in it is not a lock file (unable to open database file)',
     );
   });
 

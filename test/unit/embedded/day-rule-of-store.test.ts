@@ -155,10 +155,10 @@ describe('a day rule', () => {
   it('is fixed when the store is created', async () => {
     const dataDir = newDataDirectory();
     await store(dataDir, [{ items: [itemOf(timestamp)] }], { dayZone: 'UTC' });
-    const refusal = `The store in ${dataDir} takes the day of an item by the rule UTC, and --day-zone says as-written.`;
+    const refusal = `The store in ${dataDir} uses the day rule UTC, but --day-zone is as-written.`;
     expect(() => openWriter(dataDir, { dayZone: 'as-written' })).toThrow(refusal);
     removeDatabase(dataDir);
-    expect(() => openWriter(dataDir, { dayZone: 'Europe/Berlin' })).toThrow('by the rule UTC');
+    expect(() => openWriter(dataDir, { dayZone: 'Europe/Berlin' })).toThrow('the day rule UTC');
     await openWriter(dataDir, { dayZone: 'UTC' }).close();
     await openWriter(dataDir, { dayZone: 'utc' }).close();
     expect(daysOf(dataDir)).toEqual({ '2026-06-17': 1 });
@@ -167,7 +167,7 @@ describe('a day rule', () => {
   it('is fixed before the first batch, too', async () => {
     const dataDir = newDataDirectory();
     await openWriter(dataDir, { dayZone: 'Europe/Berlin' }).close();
-    expect(() => openWriter(dataDir, { dayZone: 'UTC' })).toThrow('by the rule Europe/Berlin');
+    expect(() => openWriter(dataDir, { dayZone: 'UTC' })).toThrow('the day rule Europe/Berlin');
     const writer = openWriter(dataDir);
     expect(writer.dayZone).toBe('Europe/Berlin');
     await writer.close();

@@ -38,7 +38,7 @@ const filters = {
   states: [],
   groupBy: undefined,
   format: 'json',
-  hasMark: false,
+  hasByteOrderMark: false,
   watchMs: undefined,
 } as const;
 
@@ -112,7 +112,7 @@ it('does not advise to make new tokens where those of another cannot be read', (
   writeFileSync(dataPaths(dataDir).tokens, '{"tokens":[]}');
   withoutRights(() => {
     expect(() => readTokenFile(dataPaths(dataDir))).toThrow(
-      /tokens\.json cannot be read \(EACCES\)\. Give this user the right to/,
+      /tokens\.json cannot be read \(EACCES\)\. Give this user permission/,
     );
   });
 });

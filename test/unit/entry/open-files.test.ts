@@ -31,6 +31,6 @@ it('the limit of this process is known', () => {
 it.each(['EMFILE', 'ENFILE'])('%s in storage is a sentence that says what to do', (code) => {
   const error = Object.assign(new Error(`${code}: too many open files, open 'x'`), { code });
   expect(describeFailure(error, dataPaths('/data'))).toBe(
-    `${dataPaths('/data').root} cannot be used further, because no more files can be opened (${error.message}). Raise the limit on open files (ulimit -n, or LimitNOFILE= of systemd) and start again; everything that was acknowledged is stored.`,
+    `${dataPaths('/data').root} cannot be used any longer, because no more files can be opened (${error.message}). Raise the limit on open files (ulimit -n, or LimitNOFILE= of systemd) and start again; everything that was acknowledged is stored.`,
   );
 });

@@ -34,13 +34,13 @@ describe('a query', () => {
   });
 
   it('may ask for a byte order mark in front of CSV', () => {
-    const markOf = (more: string) => valueOf(`date=2023-06-16${more}`).hasMark ?? false;
+    const markOf = (more: string) => valueOf(`date=2023-06-16${more}`).hasByteOrderMark ?? false;
     expect(['&format=csv', '&format=csv&bom=0', '&bom=0'].map(markOf)).toEqual([
       ...[false, false, false],
     ]);
     expect(markOf('&format=csv&bom=1')).toBe(true);
     const preferring = readStatsRequest(new URLSearchParams('date=2023-06-16&bom=1'), 'csv');
-    expect(preferring).toMatchObject({ value: { format: 'csv', hasMark: true } });
+    expect(preferring).toMatchObject({ value: { format: 'csv', hasByteOrderMark: true } });
   });
 
   it('for a range asks for both ends', () => {

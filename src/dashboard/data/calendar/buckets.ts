@@ -16,13 +16,13 @@ export type Unit = (typeof units)[number];
 /** The range of one bar: a day, a week or a month. */
 export interface Bucket extends Range {
   readonly label: string;
-  /** Whether the range has only a part of the week or the month. */
+  /** Whether the range contains only a part of the week or the month. */
   readonly isCut: boolean;
 }
 
 const daysAsBarsMax = 100;
 
-/** The unit if the reader has not chosen one: weeks where days would be too many bars. */
+/** The default unit: weeks if days would be too many bars. */
 export function usualUnit(range: Range): Unit {
   return countDays(range) <= daysAsBarsMax ? 'day' : 'week';
 }
@@ -35,7 +35,7 @@ export function bucketsOf(range: Range, unit: Unit = usualUnit(range)): Bucket[]
     const to = end < range.to ? end : range.to;
     const isCut = to !== end || from !== startOf(from, unit);
     buckets.push({ from, to, isCut, label: unit === 'month' ? monthText(from) : shortDay(from) });
-    // The day after 9999-12-31 has no order among the others.
+    // The day after 9999-12-31 does not sort among the others.
     if (to === range.to) return buckets;
     from = to;
   }

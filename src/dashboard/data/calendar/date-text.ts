@@ -17,7 +17,7 @@ export function dateTexts(locale: string) {
     short: (day: Day) => short.format(timeOf(day)),
     long: (day: Day) => long.format(timeOf(day)),
     month: (day: Day) => month.format(timeOf(day)),
-    /** With its weekday. */
+    /** A day with its weekday. */
     named: (day: Day) => named.format(timeOf(day)),
     range: ({ from, to }: Range) =>
       from === to ? long.format(timeOf(from)) : rangeOf(long, from, to),
@@ -47,7 +47,7 @@ const moments = new Intl.DateTimeFormat(locale, {
   calendar: 'gregory',
   numberingSystem: 'latn',
 });
-/** A moment in the reader's time zone, which it names. */
+/** A moment in the reader's time zone, with the name of the zone. */
 export const momentText = (time: number) => moments.format(time);
 
 /** Some browsers name a locale that is no language tag, such as `en-US@posix`. */

@@ -3,7 +3,7 @@ export type Day = string;
 
 export interface Range {
   readonly from: Day;
-  /** Inclusive. */
+  /** The last day, which is included. */
   readonly to: Day;
 }
 
@@ -26,7 +26,9 @@ export function dayOf(time: number): Day {
 /** The day rule by which an item counts on the date as written in its timestamp. */
 export const asWritten = 'as-written';
 
-/** Today by the day rule of the pipeline; by a rule without a time zone, today in the viewer's zone. */
+/**
+ * Today by the day rule of the pipeline; if the rule has no time zone, today in the viewer's zone.
+ */
 export function todayIn(dayZone: string, now: number): Day {
   if (dayZone === 'UTC') return dayOf(now);
   const parts = clockOf(dayZone).formatToParts(now);

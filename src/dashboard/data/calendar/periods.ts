@@ -65,7 +65,7 @@ export const presets = [
 ] as const satisfies readonly Preset[];
 export type PresetName = (typeof presets)[number]['name'];
 
-/** On the 30th, "30 days" are a month by chance. */
+/** On the 30th, "30 days" equal a month by chance. */
 const calendarPresets = new Set<PresetName>(['month', 'last-month', 'year']);
 
 /** The range of a preset, and later days with counts. */
@@ -77,9 +77,9 @@ export function presetRange(name: PresetName, days: PresetDays): Range {
 }
 
 /**
- * The days before that a range is compared with: of a month or year, whole or up to today, the month or
- * year before; of any other range as many days, whole weeks before, so that each day meets its weekday.
- * Undefined before the first day.
+ * The earlier days that a range is compared with: for a month or year, whole or up to today, the
+ * previous month or year; for any other range the same number of days, whole weeks before, so that
+ * equal weekdays are compared. Undefined before the first day.
  */
 export function previousRange(range: Range, today: Day, preset?: PresetName): Range | undefined {
   const { from, to } = range;
@@ -103,7 +103,7 @@ function calendarStart({ from, to }: Range, today: Day): Day | undefined {
   return isMonth ? firstOfMonth(dayBefore) : undefined;
 }
 
-/** The days of the whole weeks that a range takes. */
+/** The number of days of the whole weeks that a range needs. */
 function wholeWeeks(range: Range): number {
   return 7 * Math.ceil(countDays(range) / 7);
 }

@@ -2,24 +2,24 @@
 export interface Sample {
   /** Events, or failures. */
   readonly count: number;
-  /** Of failures: the events. Of events: 1. */
+  /** The events, if the number counts failures; 1 if it counts events. */
   readonly size: number;
-  /** How many of the days could be compared. */
+  /** The number of days that could be compared. */
   readonly days: number;
-  /** The same of the days before together. */
+  /** The count and the size of the earlier days, added up. */
   readonly countBefore: number;
   readonly sizeBefore: number;
 }
 
-/** What the count would be if nothing had changed since the days before. */
+/** The expected count if nothing has changed since the earlier days. */
 export function expectedOf({ size, countBefore, sizeBefore }: Sample): number {
   return (countBefore / sizeBefore) * size;
 }
 
 /**
- * How surprising a difference is: if nothing has changed, chance makes so large a difference less than
- * once in e^surprise times. It is the log of the likelihood ratio of two Poisson counts (Chernoff's bound
- * of their tail), so it allows for chance in the days before, too.
+ * How surprising a difference is: if nothing has changed, chance causes a difference this large
+ * less than once in e^surprise times. It is the log of the likelihood ratio of two Poisson counts
+ * (Chernoff's bound of their tail), so it allows for chance in the days before, too.
  */
 export function surpriseOf({ count, size, countBefore, sizeBefore }: Sample): number {
   if (count + countBefore === 0) return 0;

@@ -22,13 +22,13 @@ export function overlaps(a: Span, b: Span): boolean {
 export interface Run extends Span {
   /** 1: above the usual; -1: below. */
   readonly sign: number;
-  /** How surprising it is, divided by the scatter. */
+  /** How surprising the run is, divided by the scatter. */
   readonly score: number;
-  /** It has lasted for so long that its numbers are the usual ones. */
+  /** Whether it has lasted so long that its numbers are now the usual ones. */
   readonly isUsual: boolean;
 }
 
-/** What it takes to be unusual. */
+/** The conditions for a run to be unusual. */
 export interface Limit {
   readonly score: number;
   /** The least difference, as a share of the usual. */
@@ -37,19 +37,21 @@ export interface Limit {
 
 /** The scatter of so few days is itself uncertain. */
 const scatterSpare = 1.5;
-/** A failure rate must differ from that of its own weekdays, too, but they are few: odds of e³. */
+/**
+ * A failure rate must also differ from the rate of the same weekdays, but they are few: odds of e³.
+ */
 const weekdayScoreMin = 3;
 
-/** What a day at the end of a run must add to its score, at least. */
+/** The minimum that a day at the end of a run must add to its score. */
 const endScoreMin = 1;
 
-/** Odds of e¹⁰, that days between two runs were usual. */
+/** Odds of e¹⁰ that the days between two runs were usual. */
 const gapOddsMin = 10;
 
 /** A span compared with the days before it. */
 interface Comparison {
   readonly sample: Sample;
-  /** Of failures: the same with the same weekdays only. */
+  /** For failures: the sample with the same weekdays only. */
   readonly alike: Sample;
 }
 
@@ -67,7 +69,10 @@ export class Comparer {
   readonly #whole: Float64Array | undefined;
   /** Whether a day has a number. */
   readonly #known: Uint8Array;
-  /** Of each day: the same weekdays in the eight weeks before it that are not left out. */
+  /**
+   * For each day, the number of the same weekdays in the eight weeks before it that are not left
+   * out.
+   */
   readonly #days: Float64Array;
   readonly #count: Float64Array;
   readonly #size: Float64Array;
@@ -136,7 +141,7 @@ export class Comparer {
     return (sign * surpriseOf(usual)) / this.#scatter(span.first);
   }
 
-  /** The most surprising days in a row, none of which is taken. */
+  /** The most surprising days in a row, of which none is in `taken`. */
   best({ first, last }: Span, limit: Limit, taken: ReadonlySet<number>): Run | undefined {
     let best: Run | undefined;
     for (let begin = first; begin <= last; begin++) {
@@ -149,8 +154,8 @@ export class Comparer {
   }
 
   /**
-   * The same run from the day that makes it the most surprising, which may make it longer. With a scatter
-   * of its own, each day would win or lose by what happened in the weeks before it.
+   * The same run from the day with which it is most surprising; it may become longer. With a
+   * scatter of its own, each day would win or lose by what happened in the weeks before it.
    */
   #begun(run: Run, limit: Limit, taken: ReadonlySet<number>): Run {
     const { last } = run;
@@ -166,7 +171,7 @@ export class Comparer {
       if (begun.score > (most?.score ?? 0)) most = begun;
     }
     const least = (most?.score ?? 0) - endScoreMin;
-    // Earlier days that add less may as well be usual.
+    // Earlier days that add less are probably usual.
     return runs.find(({ score }) => score >= least) ?? run;
   }
 
@@ -177,7 +182,7 @@ export class Comparer {
     return usualOdds(gap, own.count / expectedOf(own)) > gapOddsMin;
   }
 
-  /** The same run up to a later day, if that makes it more surprising. */
+  /** The same run up to a later day, if it is more surprising then. */
   #ended(run: Run, end: number, limit: Limit, taken: ReadonlySet<number>): Run {
     const scatter = this.#scatter(run.first);
     let best = run;
@@ -220,7 +225,7 @@ export class Comparer {
       }
       const difference = count * sizeBefore - countBefore * size;
       const chance = (count + countBefore) * size * sizeBefore;
-      // An upper bound of the surprise that takes no logarithm: most spans end here.
+      // An upper bound of the surprise that needs no logarithm: most spans end here.
       if (difference * difference <= least * chance) continue;
       const surprise = surpriseOf({ count, size, days, countBefore, sizeBefore });
       if (surprise <= least || surprise <= least * this.#scatter(first)) continue;
@@ -284,8 +289,8 @@ export class Comparer {
   }
 
   /**
-   * How many times more the eight weeks before a day scatter than chance does; at least 1. Chance makes
-   * the variance of a count as large as its mean.
+   * By which factor the eight weeks before a day scatter more than by chance; at least 1. By chance
+   * alone, the variance of a count is as large as its mean.
    */
   #scatter(day: number): number {
     return (this.#scatters[day] ||= this.#scatterBefore(day));

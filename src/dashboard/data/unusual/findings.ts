@@ -18,11 +18,11 @@ export interface NamedType {
 /** Days in a row on which a number was unusual in one direction. */
 export interface Finding extends Subject {
   readonly range: Range;
-  /** Whether it lasts: the latest day that is over is one of its days. */
+  /** Whether it lasts: the latest complete day is one of its days. */
   readonly isOngoing: boolean;
   /** Whether its end is not known: the days after it are not judged. */
   readonly isOpen: boolean;
-  /** Whether it is about today, which is not over. */
+  /** Whether it is about today, which is not complete. */
   readonly isSoFar: boolean;
   readonly isAbove: boolean;
   /** Events a day, or the share of failures: of the one type, of the types, or of all. */
@@ -60,7 +60,9 @@ export function findingsOf(history: History, range: Range, today: Day): Finding[
   }
 }
 
-/** The same, interrupted after each number, and before each that has unusual days. */
+/**
+ * Does the same in steps: it yields after each number, and before each number with unusual days.
+ */
 export function* findingsInSteps(
   history: History,
   range: Range,
@@ -107,8 +109,9 @@ function isSame(a: Finding, b: Finding): boolean {
 }
 
 /**
- * Whether a finding matters to the days of a range: what has become the usual, only if it began in them or
- * within the eight weeks before their end; what lasts, today, too.
+ * Whether a finding matters to the days of a range: a change that has become the usual matters only
+ * if it began in them or within the eight weeks before their end; a lasting change also matters
+ * today.
  */
 function isShown({ run, finding }: Found, range: Range, today: Day): boolean {
   const { from } = finding.range;
@@ -207,7 +210,7 @@ function isExplained(judgement: Judgement, lead: Lead, found: readonly Found[]):
     if (!isPartOf(series, one)) return false;
     const [whole] = namedOf(judgement, { ...one.subject, type: undefined }, run);
     const [own] = namedOf(judgement, series, run);
-    // Days on which nothing was usual of all, like weekends, say nothing of a type.
+    // Days on which the usual number of all events is 0, like weekends, prove nothing about a type.
     if (!own?.usual || !whole?.usual) return own?.usual === undefined || !whole?.usual;
     const factor = whole.value / whole.usual;
     const isUsual = Math.abs(own.value - own.usual * factor) < share * own.usual * factor;
@@ -239,7 +242,7 @@ function partsOf(one: Subject, { names, isShared, subject }: Found): Subject[] {
     const types = isOfAll ? [undefined] : names;
     return types.map((name) => ({ measure, type: name, state: own }));
   }
-  // What is part of a change of all types may still be more than its part.
+  // A part of a change of all types may still exceed its share.
   const isPart = isOfAll && own === state;
   return (isOfAll || names.includes(type)) && !isPart ? [{ measure, type, state: own }] : [];
 }
@@ -255,7 +258,7 @@ export const isMoreFailures = ({ measure, isAbove }: Finding) => measure === 'fa
 const isGood = ({ measure, isAbove }: Finding) => measure === 'failures' && !isAbove;
 const isNow = ({ isOngoing, isSoFar }: Finding) => isOngoing || isSoFar;
 
-/** What lasts comes first, then more failures, then the latest; fewer failures come last. */
+/** Lasting findings come first, then more failures, then the latest; fewer failures come last. */
 function byWeight(a: Finding, b: Finding): number {
   return (
     Number(isGood(a)) - Number(isGood(b)) ||

@@ -9,7 +9,7 @@ export interface Part {
 
 /** The counts by which days are judged. */
 export interface History {
-  /** Its first weeks are only compared with. */
+  /** The days of the window; its first weeks serve only for comparison. */
   readonly window: Range;
   /** The index of the first day of the data; before it, nothing is known. */
   readonly first: number;
@@ -18,7 +18,7 @@ export interface History {
   readonly states: ReadonlyMap<string, Part>;
   /** The states that are failures. */
   readonly failing: ReadonlySet<string>;
-  /** By type, then by failing state. */
+  /** The failures by type, then by failing state. */
   readonly failures: ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>;
 }
 
@@ -29,12 +29,12 @@ export const weeks = 8;
 export const weeksBackMax = 16;
 /** After eight weeks in a row, new numbers are the usual ones. */
 export const runDaysMax = week * weeks;
-/** Days after the range that are judged, too, so that a finding can say until when. */
+/** How many days after the range are judged, too, so that a finding can include its end. */
 const daysAfter = 28;
 
 /**
- * The days to judge for a range, and the weeks before them. A finding says since when and until
- * when, so days around a range are judged, too.
+ * The days to judge for a range, and the weeks before them. A finding includes its first and last
+ * day, so days around a range are judged, too.
  */
 export function windowOf(range: Range, today: Day): Range {
   const eightWeeks = addDays(range.to, 1 - runDaysMax);
@@ -108,8 +108,8 @@ export function historyOf(
 const restDaysMax = 14;
 
 /**
- * The first day with counts, but not of devices with wrong clocks or of a trial: those rest within four
- * weeks. A later rest is an outage.
+ * The first day with counts, except those from wrong clocks or a trial, which are followed by a gap
+ * within four weeks. A later gap is an outage.
  */
 function startOf(counts: readonly number[]): number {
   let [first, last] = [-1, -1];
@@ -122,10 +122,10 @@ function startOf(counts: readonly number[]): number {
   return first === -1 ? counts.length : first;
 }
 
-function entry<T>(map: Map<string, T>, key: string, make: () => T): T {
+function entry<T>(map: Map<string, T>, key: string, create: () => T): T {
   const known = map.get(key);
   if (known !== undefined) return known;
-  const made = make();
-  map.set(key, made);
-  return made;
+  const created = create();
+  map.set(key, created);
+  return created;
 }

@@ -12,7 +12,7 @@ import {
   type Subject,
 } from './series.ts';
 
-/** Where unusual days come from. */
+/** The causes of unusual days. */
 export interface Origin {
   readonly run: Run;
   /** The types, the largest difference first; empty: all. */
@@ -21,7 +21,7 @@ export interface Origin {
   readonly isShared: boolean;
 }
 
-/** What is left of a number without a part of it is usual: odds of e³. */
+/** Odds of e³: below this score, a number without a part of it is usual. */
 const restScoreMax = 3;
 
 /** The numbers of a page, and what is unusual in them. */
@@ -39,7 +39,7 @@ export class Judgement {
     this.#byName = new Map(this.series.map((each) => [nameOf(each), each]));
   }
 
-  /** How surprising a run must be, of all that is looked at. */
+  /** How surprising a run must be, given all numbers that are judged. */
   get score(): number {
     return scoreOf(this.series.length * (this.span.last - this.span.first + 1));
   }
@@ -76,9 +76,9 @@ export class Judgement {
   }
 
   /**
-   * What explains the unusual days of a number best.
+   * The best explanation of a number's unusual days.
    * @param isFixed whether the days are given
-   * @param known types of which the same is known already
+   * @param known types that already have the same finding
    */
   originOf(series: Series, run: Run, isFixed: boolean, known: readonly string[]): Origin {
     const { measure, state, type } = series;

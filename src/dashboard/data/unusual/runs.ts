@@ -19,7 +19,7 @@ export function settling({ first, last, isUsual }: Run): Span {
   return { first, last: isUsual ? first + week * weeksMin - 1 : last };
 }
 
-/** No more are looked for. */
+/** The maximum number of runs to find. */
 const runsMax = 6;
 
 /**
@@ -73,12 +73,15 @@ function continues(one: Run, other: Run, comparer: Comparer): boolean {
   return Math.abs(ratio - otherRatio) <= sameShare * Math.max(ratio, otherRatio);
 }
 
-/** After a weekend it is early to say that a run has ended; later days must not point to it at all. */
+/**
+ * Right after a weekend, it is too early to conclude that a run has ended; later days must not
+ * indicate it at all.
+ */
 const tailDaysMax = 3;
 /** Odds of e⁴, about 50 to 1. */
 const endingMin = 4;
 
-/** Whether the days after a run do not tell that it has ended. */
+/** Whether the days after a run do not show that it has ended. */
 function lasts(run: Run, last: number, comparer: Comparer): boolean {
   const [own, all] = [comparer.sampleOf(run), comparer.sampleOf({ first: run.first, last })];
   if (run.last === last || own === undefined || all === undefined) return run.last === last;

@@ -4,7 +4,7 @@ import { judgeNumbers, type Judged } from './runs.ts';
 
 export type Measure = 'events' | 'failures';
 
-/** What a number counts. */
+/** The subject of a number. */
 export interface Subject {
   readonly measure: Measure;
   /** The one type that it is about; undefined: all. */
@@ -16,8 +16,8 @@ export interface Subject {
 export type Series = Subject & Judged;
 
 /**
- * Of five pages on which nothing is unusual, one says otherwise at most. The bound is far above chance: in
- * simulations, it is one of a hundred.
+ * At most one in five pages on which nothing is unusual reports a finding. The bound is far above
+ * the real rate: in simulations, it is one in a hundred.
  */
 const pagesPerError = 5;
 /** The least differences, as shares of the usual. */
@@ -34,7 +34,10 @@ export function limitOf({ measure, type, state }: Subject, looks: number): Limit
   return { score: scoreOf(looks), share: isAll ? shareOfCount : shareOfName };
 }
 
-/** All numbers that are judged, with their unusual days; one at a time, because it takes a while. */
+/**
+ * All numbers that are judged, with their unusual days; yields one at a time, because judging takes
+ * a while.
+ */
 export function* seriesOf(history: History, span: Span): Generator<Series> {
   const known = subjectsOf(history)
     .map((subject) => ({ ...subject, ...numbersOf(history, subject) }))
@@ -95,7 +98,7 @@ export function without(history: History, series: Series, parts: readonly Subjec
   for (const part of parts) {
     const own = numbersOf(history, part);
     own.counts.forEach((count, day) => (counts[day] = Math.max(0, (counts[day] ?? 0) - count)));
-    // Of other failures of the same events, these events are still the whole.
+    // These events are still the whole of which the other failures are a share.
     if (whole === undefined || part.type === series.type || part.state !== series.state) continue;
     own.whole?.forEach((size, day) => (whole[day] = (whole[day] ?? 0) - size));
   }

@@ -133,7 +133,7 @@ export function summaryText({ events, failures }: DaySummary, isOver: boolean): 
   return parts.join('; ');
 }
 
-/** The latest day that is over and not after a range, and today if the range includes it. */
+/** The latest complete day that is not after a range, and today if the range includes it. */
 export function daysInReview(range: Range, today: Day): { over: Day; soFar: boolean } {
   const yesterday = addDays(today, -1);
   return {

@@ -9,11 +9,11 @@ export function dayText(days: Range): string {
 
 /** Why a bucket has less than a whole day, week or month; undefined if it has all. */
 export function whyPart(bucket: Bucket, unit: Unit, today: Day): string | undefined {
-  if (bucket.to >= today) return 'not over';
+  if (bucket.to >= today) return 'incomplete';
   return bucket.isCut ? `only a part of the ${unit}` : undefined;
 }
 
-/** What pale bars are, for legends; empty without any. */
+/** The meaning of pale bars, for legends; empty if there are none. */
 export function partTexts(content: {
   readonly unit: Unit;
   readonly buckets: readonly Bucket[];
@@ -23,5 +23,5 @@ export function partTexts(content: {
   const { unit, buckets, totals, pale } = content;
   const shown = buckets.filter((_, index) => pale[index] === true && (totals[index] ?? 0) > 0);
   if (shown.length === 0) return [];
-  return [unit === 'day' ? 'Pale: not over' : `Pale: not a whole ${unit}`];
+  return [unit === 'day' ? 'Pale: incomplete' : `Pale: not a whole ${unit}`];
 }

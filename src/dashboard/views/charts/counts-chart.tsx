@@ -44,7 +44,7 @@ const unitChoices = [
   ['month', 'Months'],
 ] as const satisfies readonly (readonly [Unit, string])[];
 
-/** A series with what the page shows of it. */
+/** A series with its texts on the page. */
 interface Shown extends Series {
   readonly colour: string;
   readonly title: string;
@@ -87,7 +87,8 @@ function beforeOf({ comparison, earlierDaily }: Snapshot, buckets: readonly Buck
   const moved = movedTo(comparison, earlierDaily);
   const shift = countDays({ from: before.from, to: now.from }) - 1;
   const sums = bucketSums(buckets, moved);
-  // A bucket with today in it is more than its days that are over, which are all that is compared.
+  // A bucket that contains today has more events than its complete days, and only these are
+  // compared.
   const isWhole = (bucket: Bucket) => bucket.to <= now.to && moved.has(bucket.to);
   return {
     range: before,
@@ -206,7 +207,7 @@ export function CountsChart({ store, view, snapshot, today }: ChartProps) {
   );
 }
 
-/** The width of pictures, whatever the width of the window is. */
+/** The width of pictures; it does not depend on the window. */
 const pictureFrame: Frame = {
   ...{ width: 1000, height: 300, left: 46, right: 996, top: 24, bottom: 274 },
 };

@@ -11,7 +11,7 @@ interface TipProps {
   today: Day;
 }
 
-/** All series of a bucket, also those without events in it. */
+/** All series of a bucket, including those without events in it. */
 export function CountsTip({ content, index, today }: TipProps) {
   const { unit, buckets, series, totals, before } = content;
   const bucket = buckets[index];

@@ -37,7 +37,7 @@ function contentOf(snapshot: Snapshot, view: View, today: Day) {
   };
   const firm = rates.map((rate, index) => (isFirm(index) ? rate : undefined));
   const hasFirm = firm.some((rate) => rate !== undefined);
-  // A high rate of few events must not set the scale of the others.
+  // A high rate of few events must not set the scale for the other rates.
   const ticks = ticksOf(Math.max(0, ...(hasFirm ? firm : rates).map((rate) => rate ?? 0)));
   const top = ticks.at(-1) ?? 1;
   const drawn = rates.map((rate) => rate && Math.min(rate, top));
@@ -153,9 +153,9 @@ export function FailureChart({ store, view, snapshot, today, unusual }: FailureC
   );
 }
 
-/** What pale points and gaps are. */
+/** The meaning of pale points and gaps. */
 function legendOf({ unit, whole, faint, isCut }: ReturnType<typeof contentOf>): string[] {
-  const notWhole = unit === 'day' ? 'not over' : `not a whole ${unit}`;
+  const notWhole = unit === 'day' ? 'incomplete' : `not a whole ${unit}`;
   const higher = isCut ? '; at the upper edge: higher' : '';
   return [
     ...(faint.some((rate) => rate !== undefined)

@@ -121,7 +121,7 @@ export function HeatMapTable({ store, view, snapshot }: HeatMapProps) {
   );
 }
 
-/** Failure rates if they are what the page speaks of first. */
+/** Failure rates if the first finding is about one. */
 function usualMode({ findings: [first] }: Snapshot): HeatMode {
   return first?.measure === 'failures' && first.isAbove ? 'rate' : 'count';
 }
@@ -137,8 +137,8 @@ function failuresText({ states }: View): string {
 }
 
 /**
- * The largest values of the failing states and of the others: each has its own scale. Counts of many names
- * are not on it, because single names would all be pale beside them.
+ * The largest values of the failing states and of the others: each has its own scale. Sums of many
+ * names do not set the scale, because single names would all be pale beside them.
  */
 function largestOf({ cells, types, columns, rowTotals }: HeatMap, mode: HeatMode) {
   const isSum = (row: number, column: number) =>

@@ -3,7 +3,7 @@ import type { Layer, Scene } from './plot.tsx';
 
 export interface PictureKey {
   readonly colour: string;
-  /** Of a line, its dashes. */
+  /** The dashes of a line. */
   readonly dash?: string;
   readonly opacity?: number;
   readonly text: string;
@@ -20,7 +20,7 @@ const font = '12px system-ui, sans-serif';
 const margin = 20;
 const headHeight = 60;
 const lineHeight = 20;
-/** Pixels of the picture for each of the page. */
+/** Pixels of the picture per pixel of the page. */
 const scale = 2;
 
 /** Saves a chart with its title and its legend as a PNG file. */
@@ -119,7 +119,7 @@ function paintLayer(
   context.globalAlpha = 1;
 }
 
-/** A colour of CSS as it is on the page now: a canvas knows no variables. */
+/** The current value of a CSS colour: a canvas does not support variables. */
 function resolved(colour: string): string {
   const probe = document.body.appendChild(document.createElement('i'));
   probe.style.color = colour;

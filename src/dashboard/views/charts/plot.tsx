@@ -23,7 +23,7 @@ export interface Label {
   readonly anchor: 'start' | 'middle' | 'end';
 }
 
-/** All that a chart draws, on the page and in a picture. */
+/** Everything that a chart draws, on the page and in a picture. */
 export interface Scene {
   readonly frame: Frame;
   readonly layers: readonly Layer[];
@@ -108,7 +108,7 @@ export function Plot({ label, buckets, sceneOf, textOf, tip, onChoose }: PlotPro
         onPointerMove={(event) => {
           const index = atPointer(event);
           if (cursor?.isDragged === true) setCursor({ ...cursor, at: index });
-          // A finger that goes away leaves no position.
+          // Lifting a finger leaves no position.
           else if (event.pointerType !== 'touch') {
             setCursor({ at: index, from: index, isDragged: false });
           }
@@ -148,10 +148,13 @@ export function Plot({ label, buckets, sceneOf, textOf, tip, onChoose }: PlotPro
 
 interface Cursor {
   readonly at: number;
-  /** Where a selection began; the same if there is none. */
+  /** Where a selection began; the same bucket if there is no selection. */
   readonly from: number;
   readonly isDragged: boolean;
-  /** Whether a finger put it there: the first tap on a bucket shows it, the second chooses it. */
+  /**
+   * Whether a finger moved the cursor there: the first tap on a bucket shows it, the second chooses
+   * it.
+   */
   readonly isTapped?: boolean;
   readonly isFirstTap?: boolean;
 }
@@ -164,7 +167,7 @@ function moved(key: string, at: number, last: number): number | undefined {
   return key === 'Home' ? 0 : key === 'End' ? last : undefined;
 }
 
-/** The frame of an element, as wide and high as it is. */
+/** The frame with the current size of an element. */
 function useFrame(box: { readonly current: HTMLElement | null }): Frame {
   const [size, setSize] = useState({ width: 640, height: 270 });
   useLayoutEffect(() => {
@@ -175,7 +178,7 @@ function useFrame(box: { readonly current: HTMLElement | null }): Frame {
       if (width > 0)
         setSize((now) => (now.width === width && now.height === height ? now : { width, height }));
     };
-    // Its first call comes before the first paint, and needs no layout of its own.
+    // Its first call happens before the first paint and needs no layout of its own.
     const observer = new ResizeObserver(measure);
     observer.observe(element);
     return () => observer.disconnect();
@@ -226,7 +229,7 @@ function Marked({ frame, count, cursor }: { frame: Frame; count: number; cursor:
 interface TipProps {
   frame: Frame;
   band: { readonly x: number; readonly width: number };
-  /** Whether it must not cover the days under a finger. */
+  /** Whether the tip must not cover the days under a finger. */
   isAbove: boolean;
   children: ComponentChildren;
 }

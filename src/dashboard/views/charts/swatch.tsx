@@ -1,4 +1,6 @@
-/** A sample of a colour, also where the reader's system replaces the colours of pages. */
+/**
+ * A sample of a colour, which also shows when the reader's system replaces the colours of pages.
+ */
 export function Swatch({ colour, opacity }: { colour: string; opacity?: number }) {
   return (
     <svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">

@@ -4,7 +4,7 @@ import type { Store } from '../../state/store.ts';
 
 const namesMax = 12;
 
-/** What narrows the view: each chip removes one filter. */
+/** The filters of the view: each chip removes one of them. */
 export function Chips({ store, view }: { store: Store; view: View }) {
   const { range, types, states } = view;
   const chosen = 'preset' in range ? undefined : range;

@@ -104,7 +104,7 @@ function MorePresets({ store, view: { range } }: { store: Store; view: View }) {
   );
 }
 
-/** Copies a link that shows the same days tomorrow, too. */
+/** Copies a link that will still show the same days tomorrow. */
 function CopyLink({ view }: { view: View }) {
   const [said, setSaid] = useState('Copy link');
   const copy = async () => {

@@ -22,7 +22,7 @@ import { redriveDeadLetters, type RedriveOptions } from '../dead-letters/redrive
 import { s3BodyGroups } from '../intake/body-groups.ts';
 import { s3RawStore } from '../intake/raw-store.ts';
 import { awsSweepPorts } from '../intake/sweep-ports.ts';
-import { findLeastKeepMs, roomMs } from '../ledger/settings.ts';
+import { findShortestRetentionMs, redriveMarginMs } from '../ledger/settings.ts';
 import { checkTablePair } from '../ledger/table-pair.ts';
 import { sqsChunkQueue } from '../queue/chunk-queue.ts';
 import { deployed, type AwsStore, type DeployedStack } from './stack.ts';
@@ -94,8 +94,11 @@ export function awsDeadLetters(store: AwsStore): DeadLetters {
 async function redriveOptions(stack: DeployedStack, limit: number): Promise<RedriveOptions> {
   const { dynamodb, ledgerTable, keepMs, dayOf, sqs, queueUrl } = stack;
   const queue = { client: sqs, queueUrl, backoff: realBackoff(sendLimits) };
-  const leastMs = Math.min(keepMs, (await findLeastKeepMs(dynamodb, ledgerTable)) ?? keepMs);
-  const ageMsMax = leastMs - roomMs;
+  const retentionMs = Math.min(
+    keepMs,
+    (await findShortestRetentionMs(dynamodb, ledgerTable)) ?? keepMs,
+  );
+  const ageMsMax = retentionMs - redriveMarginMs;
   const ports = awsSweepPorts({
     ledger: { client: dynamodb, ledgerTable, keepMs },
     rawStore: s3RawStore(stack.s3, stack.rawBucket),
@@ -105,7 +108,7 @@ async function redriveOptions(stack: DeployedStack, limit: number): Promise<Redr
     width: 1,
   });
   const rules: SweepRules = {
-    ...{ dayOf, ageMsMax, keepMs: leastMs, afterMs: sweepAfterMs, now: Date.now },
+    ...{ dayOf, ageMsMax, keepMs: retentionMs, afterMs: sweepAfterMs, now: Date.now },
     deadline: Number.POSITIVE_INFINITY,
     onFailure: () => undefined,
     onForgotten: () => undefined,

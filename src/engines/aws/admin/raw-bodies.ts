@@ -9,7 +9,10 @@ import { s3RawBatches, type RawBatches } from '../intake/raw-batches.ts';
 import { DynamodbBatchRecords } from '../ledger/batch-records.ts';
 import type { AwsStore } from './stack.ts';
 
-/** The raw bodies in the bucket, in both forms. A page is about a page of its listing: 1,000 objects. */
+/**
+ * The raw bodies in the bucket, in both forms. A page is about one page of the bucket's listing:
+ * 1,000 objects.
+ */
 export function awsRawBodies(store: AwsStore): RawBodies {
   const bodies = s3RawBatches(store.s3, store.rawBucket);
   return {
@@ -27,7 +30,7 @@ export function awsRawBodies(store: AwsStore): RawBodies {
   };
 }
 
-const notYet = ' Its message carries it until it is counted.';
+const notYet = ' Its message carries the body until the batch is counted.';
 
 async function find(
   { dynamodb: client, ledgerTable, keepMs }: AwsStore,

@@ -1,12 +1,16 @@
 /** Returns the value of an output of one pipeline by its plain key, such as `ApiUrl`. */
 export type PipelineOutputs = (key: string) => string | undefined;
 
-/** Beside an output `…ApiUrl…`, this one tells a pipeline from other constructs of a user's stack. */
+/**
+ * An output `…ApiUrl…` together with this one identifies a pipeline among the constructs of a
+ * user's stack.
+ */
 const marker = 'LedgerTableName';
 
 /**
- * Finds the outputs of a pipeline among those of its stack (infra/construct/outputs.ts writes them). In
- * the stack of an application, each key has the path of the construct before it and a hash behind.
+ * Finds the outputs of a pipeline among those of its stack (infra/construct/outputs.ts writes
+ * them). In the stack of an application, each key has the path of the construct before it and a
+ * hash after it.
  * @param name the name of the stack; with several pipelines, `stack.pipeline`
  * @throws an Error that lists the pipelines if the name does not identify one.
  */
@@ -35,14 +39,14 @@ export function outputsOfPipeline(
   }
   if (first === undefined && pipeline !== undefined) {
     const known = labels.join(', ') || 'none';
-    throw new Error(`The stack ${stack} has no pipeline ${pipeline}; it has ${known}.`);
+    throw new Error(`The stack ${stack} has no pipeline ${pipeline}, only ${known}.`);
   }
   const { path, hash } = first ?? { path: '', hash: '' };
   return (key) => outputs.get(`${path}${key}${hash}`);
 }
 
 /**
- * The path of a construct as the keys of its outputs have it: the letters and digits of its ids.
+ * The path of a construct in the form of its output keys: the letters and digits of its ids.
  * CloudFormation allows keys of 255 characters; the name of the output and a hash follow.
  */
 export function pathInKeys(ids: string): string {

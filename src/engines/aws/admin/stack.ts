@@ -10,7 +10,7 @@ import { dayMs } from '../../../domain/timestamp.ts';
 import { readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { nameOf } from '../errors.ts';
 import { expiryOfBucket } from '../intake/raw-expiry.ts';
-import { findDayRule, findLeastKeepMs } from '../ledger/settings.ts';
+import { findDayRule, findShortestRetentionMs } from '../ledger/settings.ts';
 import { outputsOfPipeline, splitName, type PipelineOutputs } from './stack-outputs.ts';
 
 /**
@@ -44,7 +44,10 @@ export interface AwsStore {
   /** The age in milliseconds at which the bucket deletes raw bodies; undefined: never. May ask S3. */
   rawExpiryMs(): Promise<number | undefined>;
   readonly dynamodb: DynamoDBClient;
-  /** For transactions. It does not retry: only callers that check dedup records may do that safely. */
+  /**
+   * The client for transactions. It does not retry: only callers that check dedup records may do
+   * that safely.
+   */
   readonly transactions: DynamoDBClient;
   readonly s3: S3Client;
   readonly sqs: SQSClient;
@@ -68,7 +71,7 @@ export function deployed(store: AwsStore): DeployedStack {
   throw new Error('This command needs the queues of the stack. Name it with --stack.');
 }
 
-/** In milliseconds. After a timeout, the SDK retries requests that are safe to repeat. */
+/** Timeouts in milliseconds. After a timeout, the SDK retries requests that are safe to repeat. */
 const requestHandler = { connectionTimeout: 3_000, requestTimeout: 20_000 };
 
 /** The stack's default. */
@@ -90,7 +93,7 @@ export async function openAwsStore(place: StackPlace, env: Variables): Promise<A
   }
 }
 
-/** The same for a stack, which has all parts. */
+/** Opens a stack, which has all parts. */
 export async function openStack(
   name: string,
   env: Variables,
@@ -108,7 +111,9 @@ export async function openStack(
   const { bucket, queue } = parts;
   const queueUrl = output('QueueUrl');
   if (queue === queueUrl) {
-    throw new Error(`${queue} is the queue that the stack ${name} counts by itself.`);
+    throw new Error(
+      `${queue} is the stack's own queue, which ${name} processes anyway. Give --queue only for a queue of another stack.`,
+    );
   }
   return {
     name: workName({ name, ...parts }),
@@ -163,7 +168,7 @@ function openClients(env: Variables) {
   };
 }
 
-/** Reads from the ledger what a stack states in its outputs. */
+/** Reads the values from the ledger that a stack has in its outputs. */
 async function readRules(
   dynamodb: DynamoDBClient,
   ledger: string,
@@ -176,8 +181,8 @@ async function readRules(
       `The table ${ledger} does not record a day rule. Check that it is the ledger table of a device-pipeline stack.`,
     );
   }
-  const leastMs = await findLeastKeepMs(dynamodb, ledger);
-  return { dayZone, dayOf: dayRule(dayZone), keepMs: leastMs ?? keepMs };
+  const retentionMs = await findShortestRetentionMs(dynamodb, ledger);
+  return { dayZone, dayOf: dayRule(dayZone), keepMs: retentionMs ?? keepMs };
 }
 
 /** Names the work files of a rebuild, so that a stack's tables and a copy of them do not share any. */
@@ -194,7 +199,10 @@ function readExpiry(days: string | undefined): number | undefined {
   return days === undefined || days === 'never' ? undefined : Number(days) * dayMs;
 }
 
-/** Gives an error about a named resource its name, and says which setting is missing on this machine. */
+/**
+ * Adds the name to an error about a named resource, and names settings that are missing on this
+ * machine.
+ */
 export function explainAwsError(
   error: unknown,
   { bucket, table, ledger, queue }: StackPlace,

@@ -10,7 +10,7 @@ import { auditStack } from '../verify/audit.ts';
 import { rebuildStack, type RebuildSummary } from '../verify/rebuild.ts';
 import type { AwsStore } from './stack.ts';
 
-/** For requests that the SDK does not retry. */
+/** The backoff for requests that the SDK does not retry. */
 const backoff = realBackoff({ attemptsMax: 30, delayMsMax: 2_000 });
 
 type Verification = 'audit' | 'rebuild' | 'dropReplaced' | 'restoreReplaced';
@@ -56,7 +56,10 @@ function replaced(counters: number) {
   return { wereKept: counters > 0, counters };
 }
 
-/** How an audit reads, and a member for its JSON output, set once the estimate is known. */
+/**
+ * The options of an audit's reads, and a member for its JSON output, set once the estimate is
+ * known.
+ */
 async function readingOf(
   store: AwsStore,
   { dates, width, requestsPerSecond, inFlightMs }: Omit<AuditOptions, 'received'>,
@@ -96,7 +99,7 @@ function notesOf(counts: AuditCounts): string[] {
     [deadLetters, 'chunks are dead letters and not counted'],
     [inFlight, 'batches are recent and may not be counted yet'],
     [forgotten, 'batches are older than the rows of the ledger and assumed to be counted'],
-    [dropped, 'batches were dropped as a whole or in part and are not counted'],
+    [dropped, 'batches were dropped, completely or in part, and are not counted'],
     [foreignMessages, 'counted items came from foreign messages and have no raw body'],
   ];
   const notes = lines.flatMap(([amount, text]) =>

@@ -33,7 +33,10 @@ export interface CorrectionTables {
 /** One write of each transaction is the step's own row. */
 const correctionsMax = fencedWritesMax - 1;
 
-/** Groups corrections of one date, as many as fit into a transaction: these take effect together. */
+/**
+ * Groups corrections of one date, as many as fit into a transaction: those of a group take effect
+ * together.
+ */
 export function groupCorrections(corrections: readonly Correction[]): Correction[][] {
   const groups: Correction[][] = [];
   for (const correction of corrections) {

@@ -28,7 +28,7 @@ const daysMax = 20_000;
 const parallelReads = 4;
 /** How long one batch may wait for days to be read; the next batch continues the reading. */
 const readMsMax = 12_000;
-/** Items are refused only by a reading of the day that is no older. */
+/** An item is rejected only by a read of the day that is at most this old. */
 const readingAgeMsMax = 60_000;
 
 /** The new counters of a batch on one day, and how many more the day may have. */
@@ -37,13 +37,13 @@ interface DayDemand {
   readonly room: number;
 }
 
-/** What a Lambda environment knows of a day. */
+/** The state of a day in one Lambda environment. */
 interface Day {
-  /** Sort keys of counters that exist, or surely will. */
+  /** Sort keys of counters that exist, or certainly will. */
   names: Set<string>;
-  /** How many of them this environment admitted since it last read the day. */
+  /** How many new counters this environment admitted since it last read the day. */
   admitted: number;
-  /** When it last read the whole day, milliseconds since 1970; undefined: never. */
+  /** When it last read the whole day; milliseconds since 1970; undefined: never. */
   readAt: number | undefined;
   /** Where to continue an interrupted reading. */
   next: Item | undefined;
@@ -52,16 +52,16 @@ interface Day {
 }
 
 /**
- * Limits the number of distinct counters of each day. Environments do not know of each other: each
- * admits new counters up to a hundredth of the limit without a check, then reads the day's counters
- * to learn how much room is left, and reads again after each further hundredth. So an ordinary day
- * costs no read, and a day may exceed its limit by a hundredth for each running environment. A limit
- * below 100 is exact, except for counters that others admitted and the processor has not written yet.
+ * Limits the number of distinct counters of each day. Environments share no state: each admits new
+ * counters up to a hundredth of the limit without a check, then reads the day's counters to learn
+ * how much room is left, and reads again after each further hundredth. So an ordinary day costs no
+ * read, and a day may exceed its limit by a hundredth for each running environment. A limit below
+ * 100 is exact, except for counters that others admitted and the processor has not written yet.
  */
 export class CounterAdmission {
   readonly #options: CounterAdmissionOptions;
   readonly #uncheckedMax: number;
-  /** In the order of use: the latest is last. */
+  /** The days in the order of use: the latest is last. */
   readonly #days = new Map<CalendarDate, Day>();
   #names = 0;
 
@@ -99,8 +99,8 @@ export class CounterAdmission {
     );
   }
 
-  /** Notes the counters of a stored batch: they will exist. */
-  remember(increments: Increments): void {
+  /** Adds the counters of a stored batch: they will exist. */
+  addKnown(increments: Increments): void {
     for (const counter of rowsOfIncrements(increments)) {
       const day = this.#day(counter.date);
       if (this.#add(day, keyOf(counter))) day.admitted++;
@@ -128,7 +128,7 @@ export class CounterAdmission {
     return { newCounters, room: this.#roomOn(date) };
   }
 
-  /** Whether this environment knows enough to admit or refuse the new counters. */
+  /** Whether this environment can decide about the new counters without a read. */
   #canDecide(date: CalendarDate, newCounters: number): boolean {
     const { admitted, readAt, isEvicted } = this.#day(date);
     if (isEvicted) return false;

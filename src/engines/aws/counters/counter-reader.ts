@@ -44,7 +44,7 @@ export function dynamodbCounterReader(
         }
         return true;
       } finally {
-        // No request outlives the answer.
+        // No request outlives the response.
         await Promise.allSettled(ahead);
       }
     },

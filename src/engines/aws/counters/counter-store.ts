@@ -24,7 +24,7 @@ import {
 import { isMessageKey, type Item } from '../ledger/ledger-table.ts';
 import { isTransientCode, transact, transactionWritesMax } from '../ledger/transact.ts';
 
-/** Increments, with the key of the dedup record that says that they are counted. */
+/** Increments, with the key of the dedup record that marks them as counted. */
 export interface LedgerDelivery extends Delivery<DedupKey> {
   /** The number of items counted; receipts add these up. */
   readonly items: number;
@@ -64,7 +64,7 @@ async function apply(options: CounterStoreOptions, deliveries: readonly LedgerDe
   return { counted: open, repeated: [...repeated, ...duplicates] };
 }
 
-/** Counts all deliveries; if some are counted already, counts none and returns those. */
+/** Counts all deliveries; if some are counted already, counts none and returns the counted ones. */
 async function countNew(
   options: CounterStoreOptions,
   deliveries: readonly LedgerDelivery[],
@@ -75,7 +75,7 @@ async function countNew(
     if (outcome.kind === 'done') return [];
     // The rows of dedup records are the first writes, in their order.
     const known = rows.flatMap((row, at) =>
-      outcome.places.has(at) ? recordedIn(outcome.places.get(at), row) : [],
+      outcome.failedWrites.has(at) ? recordedIn(outcome.failedWrites.get(at), row) : [],
     );
     if (known.length > 0) return known;
     throw new Error('DynamoDB refuses dedup records that do not exist', { cause: outcome.cause });
@@ -86,14 +86,17 @@ async function countNew(
   }
 }
 
-/** The deliveries of a refused row that have their dedup records. A row of its own is that record. */
+/**
+ * The deliveries of a refused row that have their dedup records. A row that is not a dedup block is
+ * such a record.
+ */
 function recordedIn(row: Item | undefined, deliveries: readonly LedgerDelivery[]) {
   return deliveries.filter(
     ({ dedupKey }) => dedupKey.number === undefined || dedupStateIn(row, dedupKey) !== undefined,
   );
 }
 
-/** Why DynamoDB refuses the transaction however often it is sent; undefined if it may accept it. */
+/** Why DynamoDB would refuse the transaction again; undefined if a retry may succeed. */
 function whyRefused(error: unknown): string | undefined {
   if (error instanceof TransactionCanceledException) {
     const reasons = error.CancellationReasons ?? [];
@@ -111,7 +114,9 @@ function byRow<D extends Delivery<DedupKey>>(deliveries: readonly D[]): D[][] {
   return [...Map.groupBy(deliveries, ({ dedupKey }) => rowTextOf(dedupKey)).values()];
 }
 
-/** One write for each row of dedup records, in their order; then the counters. */
+/**
+ * Returns one write for each row of dedup records, in their order, and then those of the counters.
+ */
 function writesOf(
   { countersTable, ledgerTable, keepMs, backoff }: CounterStoreOptions,
   rows: readonly (readonly LedgerDelivery[])[],

@@ -21,11 +21,11 @@ interface CountingPortsOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
   readonly backoff: Backoff;
-  /** Where bodies go that messages carry. */
+  /** The store for bodies that messages carry. */
   readonly groups: Pick<BodyGroups, 'put'>;
   /**
-   * Between attempts to store them. It should last as long as the invocation: while S3 fails, messages
-   * that come and go would soon be received for the last time.
+   * The backoff between attempts to store them. It should last as long as the invocation: while S3
+   * fails, messages that return to the queue at once would soon reach their last receive.
    */
   readonly storing: Backoff;
 }

@@ -8,7 +8,7 @@ import { expiry, keyItem, messageKey } from '../ledger/ledger-table.ts';
 interface DeadLetterOnceOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
-  /** How long the ledger remembers a dead-lettered message, in milliseconds. */
+  /** How long the ledger keeps the record of a dead-lettered message, in milliseconds. */
   readonly keepMs: number;
   readonly now: () => number;
 }
@@ -16,9 +16,9 @@ interface DeadLetterOnceOptions {
 const parallelReads = 8;
 
 /**
- * Dead-letters each message once, however often the queue delivers it: the ledger records which were.
- * A redriven message has a new id and is dead-lettered again. A kill between the send and the record
- * leaves a second dead letter, which changes no count.
+ * Dead-letters each message once, however often the queue delivers it: the ledger records the
+ * dead-lettered ones. A redriven message has a new id and is dead-lettered again. A kill between
+ * the send and the record leaves a second dead letter, which changes no count.
  */
 export function deadLetterOnce(
   inner: DeadLetterSink,
@@ -30,7 +30,7 @@ export function deadLetterOnce(
       const fresh = deadLetters.filter((_, at) => known[at] !== true);
       const sent = fresh.length === 0 ? new Set<string>() : await inner.add(fresh);
       const added = fresh.filter(({ messageId }) => sent.has(messageId));
-      await inParallel(parallelReads, added, (each) => remember(options, each));
+      await inParallel(parallelReads, added, (each) => recordSent(options, each));
       const before = deadLetters.filter((_, at) => known[at] === true);
       return new Set([...before, ...added].map(({ messageId }) => messageId));
     },
@@ -41,7 +41,7 @@ async function isKnown({ client, ledgerTable }: DeadLetterOnceOptions, { message
   return (await getRow(client, ledgerTable, messageKey(messageId, 'parked'))) !== undefined;
 }
 
-async function remember(
+async function recordSent(
   { client, ledgerTable, keepMs, now }: DeadLetterOnceOptions,
   { messageId }: DeadLetter,
 ): Promise<void> {

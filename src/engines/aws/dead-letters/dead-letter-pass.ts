@@ -10,7 +10,7 @@ import type { DayOf } from '../../../domain/day.ts';
 import {
   readDeadLetterContent,
   type DeadLetterContent,
-} from '../../../pipeline/chunks/letter-content.ts';
+} from '../../../pipeline/chunks/dead-letter-content.ts';
 import { readMessage } from '../../../pipeline/chunks/queue-message.ts';
 import { pagesOf } from '../../../util/pages-of.ts';
 import type { ChunkId } from '../ledger/ledger-rows.ts';
@@ -39,7 +39,7 @@ export interface StoredDeadLetter {
 
 export interface PassOptions {
   readonly client: Pick<SQSClient, 'send'>;
-  /** Of the dead-letter queue. */
+  /** The URL of the dead-letter queue. */
   readonly queueUrl: string;
   readonly now: () => number;
   /** The most dead letters to visit. SQS allows 120,000 messages in flight in a queue. */
@@ -49,7 +49,7 @@ export interface PassOptions {
 }
 
 const pageSize = 10;
-/** A pass hides messages for this long at least, and makes them visible when it ends. */
+/** A pass hides messages for at least this long, and makes them visible when it ends. */
 const hiddenSecondsMin = 60;
 const deadLettersPerSecondMin = 50;
 const closingSeconds = 20;
@@ -101,7 +101,8 @@ export async function forEachDeadLetter(
   try {
     isMore = await work();
   } catch (error) {
-    // Lets a second attempt find the messages at once; the first error matters more than one here.
+    // A second attempt can then receive the messages at once. The first error matters more than an
+    // error here.
     await Promise.allSettled([makeVisible(options, [...kept.values()])]);
     throw error;
   }
@@ -109,7 +110,7 @@ export async function forEachDeadLetter(
   return { visited: seen.size, isMore };
 }
 
-/** An audit looks at no more dead letters. */
+/** The most dead letters that an audit reads. */
 const deadLettersMax = 10_000;
 
 /** The chunks among the dead letters. The dead letters stay in their queue. */
@@ -175,10 +176,10 @@ function deadLetterOf(message: Message): Received {
 
 /** SQS's own redrive policy records no reason. */
 function reasonOfSqs(receives: number): string {
-  return `not_counted: SQS moved it after it was received too often (${receives} times by now) without success`;
+  return `not_counted: SQS moved the message after too many receives without success (${receives} by now)`;
 }
 
-/** A message that is not deleted comes again, which does no harm. */
+/** SQS delivers a message that is not deleted again, which is harmless. */
 async function remove(options: PassOptions, handles: readonly string[]): Promise<void> {
   const { client, queueUrl: QueueUrl } = options;
   for (const Entries of entriesOf(handles)) {

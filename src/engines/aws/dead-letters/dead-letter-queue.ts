@@ -7,7 +7,7 @@ import { sendAll, type SqsOptions } from '../queue/send-messages.ts';
  */
 export const deadLetterAttributes = {
   reason: 'reason',
-  /** When it was dead-lettered this time, and the first time. */
+  /** The times at which the message was dead-lettered last and first. */
   failedAt: 'failed_at',
   firstFailedAt: 'first_failed_at',
   /** The id and the time of the first message: a redrive sends a new one. */
@@ -28,7 +28,7 @@ export function replayedAttribute(replayedAt: number): Record<string, string> {
 /** SQS counts attributes as a part of the message, and refuses control characters in them. */
 const reasonCharactersMax = 500;
 
-/** Sends unchanged message bodies to the dead-letter queue, each with its reason. */
+/** Sends message bodies unchanged to the dead-letter queue, each with its reason. */
 export function deadLetterQueue(options: SqsOptions): DeadLetterSink {
   return {
     async add(deadLetters) {

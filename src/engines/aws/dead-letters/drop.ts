@@ -28,7 +28,7 @@ interface DropOptions extends TransactOptions {
   /** The pass over the dead-letter queue. */
   readonly pass: PassOptions;
   readonly ledgerTable: string;
-  /** Where the bodies go that dropped dead letters carry. */
+  /** The store for bodies that dropped dead letters carry. */
   readonly groups: Pick<BodyGroups, 'put'>;
 }
 
@@ -71,7 +71,7 @@ async function drop(options: DropOptions, deadLetter: StoredDeadLetter): Promise
   return outcome.kind === 'done' ? 'dropped' : await existingOutcome(options, key);
 }
 
-/** The meaning of the dedup record that exists already. */
+/** Whether the existing dedup record means counted or dropped. */
 async function existingOutcome(
   { client, ledgerTable }: DropOptions,
   key: DedupKey,
@@ -88,7 +88,7 @@ function recordKeyOf(deadLetter: StoredDeadLetter): DedupKey {
     : contentKeyOf(deadLetter);
 }
 
-/** A key that names what the dead letter has: a chunk, a batch or a message. */
+/** A key that names the content of the dead letter: a chunk, a batch or a message. */
 function contentKeyOf({ id, content }: StoredDeadLetter): LedgerKey {
   switch (content.kind) {
     case 'chunk':

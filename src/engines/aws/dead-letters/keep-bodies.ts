@@ -1,4 +1,4 @@
-import { carriedIn } from '../../../pipeline/chunks/letter-content.ts';
+import { carriedIn } from '../../../pipeline/chunks/dead-letter-content.ts';
 import type { DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { BodyGroups } from '../intake/body-groups.ts';
 import { messagesIn } from '../queue/queue-depth.ts';
@@ -7,12 +7,12 @@ import { forEachDeadLetter, type PassOptions, type StoredDeadLetter } from './de
 interface KeepBodiesOptions {
   /** The pass over the dead-letter queue. */
   readonly pass: PassOptions;
-  /** The same queue. */
+  /** The queue that the pass reads. */
   readonly deadLetters: DeadLetterSink;
   readonly groups: Pick<BodyGroups, 'put'>;
 }
 
-/** Stores the bodies that dead letters carry. One that is stored already may be stored again. */
+/** Stores the bodies that dead letters carry. It may store a body again. */
 export async function keepBodies(
   groups: Pick<BodyGroups, 'put'>,
   deadLetters: readonly Pick<StoredDeadLetter, 'body'>[],
@@ -23,9 +23,10 @@ export async function keepBodies(
 
 /**
  * Stores the bodies of dead letters that SQS itself moved. The processor stores a body before it
- * dead-letters its message; SQS moves a message that was received too often, which may be the only copy,
- * and deletes it 14 days after it was sent. Each is sent anew with its reason, so that it is kept for 14
- * days from now on and not stored again, and then deleted. Returns their number.
+ * dead-letters its message; SQS moves a message that was received too often, which may be the only
+ * copy, and deletes it 14 days after it was sent. Each message is sent again with its reason, so
+ * that SQS keeps it for 14 days from now and it is not stored again; then the original is deleted.
+ * Returns the number of messages.
  */
 export async function keepDeadBodies(options: KeepBodiesOptions): Promise<number> {
   const { pass, deadLetters, groups } = options;

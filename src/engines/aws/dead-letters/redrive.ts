@@ -10,7 +10,7 @@ export interface RedriveOptions {
   readonly pass: PassOptions;
   /** The queue to the processor. */
   readonly queue: SqsOptions;
-  /** Queues what is missing of a whole batch; returns the reason if nothing can be queued. */
+  /** Queues the missing chunks of a whole batch; returns the reason if nothing can be queued. */
   readonly redriveBatch: (rawKey: string) => Promise<string | undefined>;
   readonly dayOf: DayOf;
   /** Older messages may be counted, and their dedup records expired. Milliseconds. */
@@ -23,9 +23,10 @@ interface RedriveReport {
 }
 
 /**
- * Sends dead letters to the processor again. It deletes a dead letter after the send, so that a kill
- * leaves a second copy at worst; each copy carries the identity of the first message, under which it
- * is counted once. It sends no identity twice in a run: one that fails again at once would loop.
+ * Sends dead letters to the processor again. It deletes a dead letter after the send, so that a
+ * kill leaves a second copy at worst; each copy carries the identity of the first message, under
+ * which it is counted once. It sends no identity twice in a run: a message that fails again at once
+ * would loop.
  */
 export async function redriveDeadLetters(
   options: RedriveOptions,

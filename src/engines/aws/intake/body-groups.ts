@@ -16,8 +16,8 @@ import { listObjects, type ListedObject } from './list-objects.ts';
 /*
  * Groups: bodies that messages carried, many in one object. The key is
  * `grouped/<day>/<first>-<last>-<hash>.jsonl.gz`, with the UTC day and the times of receipt of its
- * first and last batch; the object is gzipped JSON lines, each a message as `carriedMessage` makes it.
- * A batch may be in several groups, since one that is not counted is delivered again.
+ * first and last batch; the object is gzipped JSON lines, each a message as `carriedMessage` creates it.
+ * A batch may be in several groups, because an uncounted batch is delivered again.
  */
 
 /** A group in a listing; times in milliseconds since 1970. */
@@ -26,7 +26,10 @@ export interface ListedGroup extends ListedObject {
   readonly last: number;
 }
 
-/** A line of a group: a batch, or why it cannot be read. `rawKey` is undefined if the line is no JSON. */
+/**
+ * A line of a group: a batch, or why it cannot be read. `rawKey` is undefined if the line is not
+ * JSON.
+ */
 export type GroupLine =
   | { readonly carried: CarriedBatch }
   | { readonly reason: string; readonly rawKey: string | undefined };
@@ -43,12 +46,12 @@ export interface BodyGroups {
   find(rawKey: string): Promise<CarriedBatch | undefined>;
 }
 
-/** A group is no gzip. */
+/** A group is not a valid gzip file. */
 export class GroupUnreadable extends Error {
   override readonly name = 'GroupUnreadable';
 }
 
-/** Of all groups. */
+/** The prefix of the keys of all groups. */
 export const groupPrefix = 'grouped/';
 const time = String.raw`(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)`;
 const keyForm = new RegExp(
@@ -124,7 +127,7 @@ async function putGroup(
   const times = batches.map(({ receivedAt }) => receivedAt);
   const [first, last] = [Math.min(...times), Math.max(...times)];
   const span = [first, last].map((at) => new Date(at).toISOString()).join('-');
-  // By its content, so that a repeated request stores the same object.
+  // The key depends on the content, so that a repeated request stores the same object.
   const id = hash('sha256', lines).slice(0, 32);
   await client.send(
     new PutObjectCommand({
@@ -140,7 +143,7 @@ function dayOf(milliseconds: number): string {
   return new Date(milliseconds).toISOString().slice(0, 10);
 }
 
-/** Nothing for the key of another program. */
+/** Undefined for keys of other programs. */
 function readListed(object: ListedObject): ListedGroup[] {
   const [, first, last] = keyForm.exec(object.key) ?? [];
   if (first === undefined || last === undefined) return [];
@@ -166,7 +169,7 @@ function readLine(line: string): GroupLine {
   try {
     document = JSON.parse(line) as Record<string, unknown>;
   } catch {
-    return { reason: 'a line of the group is no JSON', rawKey: undefined };
+    return { reason: 'a line of the group is not JSON', rawKey: undefined };
   }
   const reading = readCarriedBatch(document);
   if ('carried' in reading) return reading;

@@ -12,30 +12,32 @@ import { recut } from '../../../pipeline/chunks/recut.ts';
 import { inflate } from '../../../pipeline/inflate.ts';
 import { Unavailable, type Batch } from '../../../pipeline/ports.ts';
 import type { KeyRecord } from '../ledger/batch-records.ts';
-import { roomMs } from '../ledger/settings.ts';
+import { redriveMarginMs } from '../ledger/settings.ts';
 
 /*
- * The intake of a small batch whose message carries its body. The id of such a batch says so: every
- * attempt at it, and all that comes later, go by the id and not by the setting.
+ * The intake of a small batch whose message carries its body. The batch id encodes this: retries and later steps rely on the id, not on the current setting.
  */
 
 export const mayBeOnItsWay =
   'An earlier attempt at this batch may still be counted. Send it again after a day.';
-/** An invocation inflates and parses hundreds of bodies in its time. */
+/** One invocation inflates and parses hundreds of bodies. */
 const inflatedBytesMax = 4 * carriedBytesMax;
-/** The clocks of two functions differ by less. */
+/** More than the difference between the clocks of two functions. */
 const clockSkewMsMax = 3_600_000;
 
 type Identity = Pick<KeyRecord, 'batchId' | 'receivedAt' | 'itemsPerMessage'>;
 
 /** Whether one message can carry the batch. */
-export function makesOneMessage(batch: Batch, identity: Identity, dayOf: DayOf): boolean {
+export function fitsIntoOneMessage(batch: Batch, identity: Identity, dayOf: DayOf): boolean {
   if (!mayBeCarried(batch, identity.itemsPerMessage) || !fitsMessage(batch)) return false;
   const cut = recut({ ...batch, ...identity }, dayOf);
   return 'chunks' in cut && cut.chunks.length === 1;
 }
 
-/** The identity of a batch whose message carries its body: its id alone says when it was received. */
+/**
+ * The identity of a batch whose message carries its body: its id alone contains its time of
+ * receipt.
+ */
 export function carriedIdentity(batchId: BatchId): Identity {
   const { receivedAt = NaN } = readCarriedBatchId(batchId) ?? {};
   return { batchId, receivedAt, itemsPerMessage: Number.POSITIVE_INFINITY };
@@ -50,7 +52,7 @@ export function carriedChunk(
   if (!isCarriedBatch(raw, raw.accepted) || chunk === undefined || others.length > 0) {
     return undefined;
   }
-  // A retry may be sent without compression, and be too large: it takes the four steps.
+  // A retry without compression may be too large for a message: it goes through the four steps.
   if (!fitsMessage(raw)) return undefined;
   return { ...chunk, message: carriedMessage({ ...raw, rejected: 0 }) };
 }
@@ -59,31 +61,31 @@ function fitsMessage({ body, encoding }: Pick<CarriedBatch, 'body' | 'encoding'>
   return body.length <= carriedBytesMax && !('code' in inflate(body, encoding, inflatedBytesMax));
 }
 
-/** Whether the record of a key is of such a batch. A replayed one has an object. */
+/** Whether the record of a key is that of a carried batch. A replayed one has an object. */
 export function isCarriedRecord(record: KeyRecord, accepted: number): boolean {
   return record.replayedAt === undefined && isCarriedBatch(record, accepted);
 }
 
 /**
- * Whether an uncounted batch whose message carries its body can no longer be counted, so that a retry
- * may begin another. Until then, its message may be on the queue or among the dead letters, however old.
- * @throws {Unavailable} about the time when it may be either.
+ * Whether an uncounted batch whose message carries its body can no longer be counted, so that a
+ * retry may begin another. Until then, its message may be on the queue or among the dead letters,
+ * however old. @throws {Unavailable} around the time when that changes.
  */
 export async function isGivenUp(
   { receivedAt }: KeyRecord,
-  { now, leastKeepMs }: { now: () => number; leastKeepMs: () => Promise<number> },
+  { now, shortestRetentionMs }: { now: () => number; shortestRetentionMs: () => Promise<number> },
 ): Promise<boolean> {
   const ageMs = now() - receivedAt;
   if (ageMs < dayMs) return false;
-  const countedMsMax = (await leastKeepMs()) - roomMs;
+  const countedMsMax = (await shortestRetentionMs()) - redriveMarginMs;
   if (ageMs < countedMsMax - dayMs) return false;
   if (ageMs > countedMsMax + clockSkewMsMax) return true;
   throw new Unavailable('storage_failed', mayBeOnItsWay);
 }
 
 /**
- * Whether the id says so, and all that it says is true: an id of a version that did not know such
- * batches has the mark by chance, one in 64.
+ * Whether the id has the carried-batch marker and its fields are consistent: one id in 64 of
+ * versions before carried batches has the marker by chance.
  */
 function isCarriedBatch(
   { batchId, receivedAt }: Pick<Identity, 'batchId' | 'receivedAt'>,

@@ -18,7 +18,7 @@ import {
   carriedIdentity,
   isCarriedRecord,
   isGivenUp,
-  makesOneMessage,
+  fitsIntoOneMessage,
 } from './carried.ts';
 import type { CounterAdmission } from '../counters/counter-admission.ts';
 import type { DynamodbBatchRecords, KeyRecord } from '../ledger/batch-records.ts';
@@ -35,8 +35,8 @@ export interface AwsIntakeOptions {
   /** Whether the message of a small batch carries its body, which then has no object of its own. */
   readonly carriesBodies: boolean;
   /** The shortest time for which ledger rows were ever kept, in milliseconds. */
-  readonly leastKeepMs: () => Promise<number>;
-  readonly admission: Pick<CounterAdmission, 'admit' | 'remember'>;
+  readonly shortestRetentionMs: () => Promise<number>;
+  readonly admission: Pick<CounterAdmission, 'admit' | 'addKnown'>;
   readonly dayOf: DayOf;
   readonly makeBatchId: BatchIdMaker;
   readonly now: () => number;
@@ -58,7 +58,8 @@ export const attemptMsMax = 5 * 60_000;
 
 const notYet =
   'An earlier attempt at this batch may still be in progress. Send it again after some minutes.';
-export const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
+export const notAccepted =
+  'The batch could not be stored and queued. Send it again after a moment.';
 
 /** Whether this attempt stores the batch, or an earlier one did. */
 type Claim =
@@ -89,14 +90,14 @@ export function awsIntake(options: AwsIntakeOptions): Intake {
     accept(batch) {
       let batchId: BatchId | undefined;
       return orUnavailable(
-        notTaken,
+        notAccepted,
         (error) => onFailure(error, batchId),
         () => accept(options, batch, (id) => (batchId = id)),
       );
     },
     recall: (caller, key) =>
       orUnavailable(
-        notTaken,
+        notAccepted,
         (error) => onFailure(error, undefined),
         () => recall(options, caller, key),
       ),
@@ -108,14 +109,14 @@ async function accept(
   batch: Batch,
   onIdentity: (batchId: BatchId) => void,
 ): Promise<Acceptance> {
-  // The id is made before anything is waited for: ids then have the order of arrival.
+  // The id is created before the first await: ids then have the order of arrival.
   const claim = await claimAdmitted(options, batch, freshRecord(options, batch));
   if (claim.kind === 'earlier') return { earlier: claim.batch };
   const { identity, isJoined, isStored } = claim;
   onIdentity(identity.batchId);
-  const taken = withoutItems(batch, options.dayOf, identity.excluded ?? []);
+  const accepted = withoutItems(batch, options.dayOf, identity.excluded ?? []);
   const raw = {
-    ...{ ...taken, ...identity },
+    ...{ ...accepted, ...identity },
     ...(batch.idempotency && { keyId: keyIdOf(batch.caller, batch.idempotency.key) }),
   };
   const cut = recut(raw, options.dayOf);
@@ -126,13 +127,13 @@ async function accept(
   const carried = carriedChunk(raw, cut.chunks);
   if (carried !== undefined) {
     await options.queue.send([carried]);
-    options.admission.remember(taken.increments);
+    options.admission.addKnown(accepted.increments);
     return isJoined ? earlier : { stored };
   }
   if (!isStored) await options.rawStore.put(raw);
   await options.queue.send(cut.chunks);
   const isFirst = await options.records.complete({ ...raw, chunks: cut.chunks.length });
-  options.admission.remember(taken.increments);
+  options.admission.addKnown(accepted.increments);
   return isFirst && !isStored ? { stored } : earlier;
 }
 
@@ -141,7 +142,7 @@ function freshRecord(options: AwsIntakeOptions, batch: Batch): KeyRecord {
   const { makeBatchId, itemsPerMessage, dayOf } = options;
   const now = options.now();
   const identity = { batchId: makeBatchId(now), receivedAt: now, itemsPerMessage };
-  const isCarried = options.carriesBodies && makesOneMessage(batch, identity, dayOf);
+  const isCarried = options.carriesBodies && fitsIntoOneMessage(batch, identity, dayOf);
   const bodySha256 = batch.idempotency?.bodySha256 ?? new Uint8Array();
   const carried = () => carriedIdentity(makeBatchId(now, batch.accepted));
   return { ...(isCarried ? carried() : identity), bodySha256 };
@@ -187,7 +188,7 @@ async function claimKey(options: AwsIntakeOptions, batch: Batch, fresh: KeyRecor
   return claim ?? { kind: 'ours', identity: fresh, isJoined: false, isStored: false };
 }
 
-/** The claim on a key that another attempt holds; undefined if that attempt has ended. */
+/** Joins the attempt that holds the key; undefined if that attempt has ended. */
 async function claimHeld(
   options: AwsIntakeOptions,
   holder: KeyRecord,
@@ -204,7 +205,7 @@ async function claimHeld(
   const isStored = await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt));
   // The current time: the requests above may have taken long.
   const ageMs = now() - (holder.replayedAt ?? holder.receivedAt);
-  // A retry cannot join a replay, which brings its own numbers of accepted items.
+  // A retry cannot join a replay, which has its own numbers of accepted items.
   const isJoined = ageMs < joinedMsMax && holder.replayedAt === undefined;
   if (isStored || isJoined) return { ...ours, isStored };
   if (ageMs < attemptMsMax) throw new Unavailable('storage_failed', notYet);

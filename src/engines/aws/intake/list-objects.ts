@@ -9,7 +9,7 @@ export interface KeyRange {
 export interface ListedObject {
   readonly key: string;
   readonly bytes: number;
-  /** Changes when the object does. */
+  /** A tag that changes with the object's content. */
   readonly etag: string;
   /** When it was stored, milliseconds since 1970; undefined if the listing lacks it. */
   readonly storedAt: number | undefined;

@@ -5,13 +5,13 @@ import type { RawBatchEntry, RawEntry, ReceivedRange } from '../../../pipeline/s
 import { rawKeyOfBatch, s3BodyGroups, type BodyGroups, type GroupLine } from './body-groups.ts';
 import { s3RawStore, startOf, type S3RawStore } from './raw-store.ts';
 
-/** A raw batch in a listing, before it has its place. */
+/** A raw batch in a listing, before its position is known. */
 type Entry = Omit<RawBatchEntry, 'at'>;
 type Damage = Extract<RawEntry, { readonly damage: string }>;
 
 /** The raw bodies of a bucket in both forms, as if each had an object of its own. */
 export interface RawBatches {
-  /** In the order of raw keys, each once, a page at a time. */
+  /** Lists the batches in the order of raw keys, each once, a page at a time. */
   list(range: ReceivedRange): AsyncIterable<readonly RawEntry[]>;
   /** The bytes of a body as received. */
   get(rawKey: string): Promise<Uint8Array | undefined>;
@@ -96,9 +96,9 @@ function entryOf(line: GroupLine, { from, to }: ReceivedRange): (Entry | Damage)
 }
 
 /**
- * Merges both by raw key. Groups overlap in time, and a batch may be in several: before a group is
- * begun, everything that sorts before its first batch is passed on, so that only groups that overlap are
- * in memory.
+ * Merges both by raw key. Groups overlap in time, and a batch may be in several: before it reads a
+ * group, it passes on everything that sorts before the group's first batch, so that only
+ * overlapping groups are in memory.
  */
 async function* merged(
   objects: AsyncIterator<Entry[]>,
@@ -108,7 +108,7 @@ async function* merged(
   let open: Entry[] = [];
   let isDone = false;
   let last = '';
-  /** Passes on what sorts before `end`, or all: at most a page of objects at a time. */
+  /** Passes on the batches that sort before `end`, or all: at most a page of objects at a time. */
   async function* passUntil(end: string | undefined): AsyncGenerator<Entry[]> {
     for (;;) {
       while (listed.length === 0 && !isDone) {

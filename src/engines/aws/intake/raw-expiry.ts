@@ -49,8 +49,8 @@ export function firstWholeDay(now: number, rawExpiryMs: number): string {
 }
 
 /**
- * Refuses to rebuild days with deleted bodies: the rebuild would remove what these counted.
- * @throws an Error that says which days can be rebuilt.
+ * Refuses to rebuild days with deleted bodies: the rebuild would remove their counts.
+ * @throws an Error that names the days that can be rebuilt.
  */
 export function refuseExpired(
   rawExpiryMs: number | undefined,
@@ -61,7 +61,7 @@ export function refuseExpired(
   const first = firstWholeDay(now, rawExpiryMs);
   if (dates !== undefined && dates.from >= first) return;
   throw new Error(
-    `Raw bodies of this stack are deleted after ${Math.round(rawExpiryMs / dayMs)} days (rawExpiryDays), and a rebuild would remove what they counted. Rebuild only days whose batches all exist: --from ${first}, or a later day. Nothing was changed.`,
+    `Raw bodies of this stack are deleted after ${Math.round(rawExpiryMs / dayMs)} days (rawExpiryDays), and a rebuild would remove their counts. Rebuild only days whose batches all exist: --from ${first}, or a later day. Nothing was changed.`,
   );
 }
 
@@ -70,7 +70,7 @@ export function refuseExpired(
  * may explain them. Returns their number. Findings on counters below the recount stay.
  */
 export function excludeExpired(database: AuditDatabase, first: string): number {
-  const above = `FROM verdicts WHERE kind = 'differs' AND excess > 0
+  const above = `FROM findings WHERE kind = 'differs' AND excess > 0
     AND counter IN (SELECT id FROM counters WHERE date < ?)`;
   const count = database.number(`SELECT count(*) ${above}`, first);
   database.run(`DELETE ${above}`, first);
@@ -83,7 +83,7 @@ export function forgetExpiredRows(database: AuditDatabase, expiredBefore: number
   for (let after = ''; ;) {
     const gone = database.all<{ batch: string }>(
       `SELECT batch FROM batch_rows o WHERE batch > ? AND NOT ${hasBody}
-       UNION SELECT batch FROM marks o WHERE batch > ? AND NOT ${hasBody} ORDER BY batch LIMIT ${batchesAtOnce}`,
+       UNION SELECT batch FROM dedup_records o WHERE batch > ? AND NOT ${hasBody} ORDER BY batch LIMIT ${batchesAtOnce}`,
       ...[after, after],
     );
     const last = gone.at(-1);
@@ -91,9 +91,9 @@ export function forgetExpiredRows(database: AuditDatabase, expiredBefore: number
     after = last.batch;
     database.transaction(() => {
       for (const { batch } of gone) {
-        const madeAt = timeOfBatchId(batch);
-        if (madeAt === undefined || madeAt >= expiredBefore) continue;
-        database.run('DELETE FROM marks WHERE batch = ?', batch);
+        const createdAt = timeOfBatchId(batch);
+        if (createdAt === undefined || createdAt >= expiredBefore) continue;
+        database.run('DELETE FROM dedup_records WHERE batch = ?', batch);
         database.run('DELETE FROM batch_rows WHERE batch = ?', batch);
       }
     });

@@ -23,24 +23,29 @@ export interface S3RawBatch extends RawBatch {
   readonly itemsPerMessage: number;
   /** The SHA-256 of the stored bytes, in hex; undefined for bodies of earlier versions. */
   readonly sha256?: string | undefined;
-  /** What is wrong with the metadata if another program stored the object: it cannot be counted. */
+  /**
+   * The problem with the metadata if another program stored the object: the batch cannot be
+   * counted.
+   */
   readonly invalidMetadata?: string;
-  /** Of a replayed batch: when it arrived here; milliseconds since 1970. */
+  /** When a replayed batch arrived here; milliseconds since 1970. */
   readonly replayedAt?: number;
-  /** The id of its idempotency key, as `keyIdOf` makes it; bodies of earlier versions have none. */
+  /**
+   * The id of its idempotency key, as `keyIdOf` computes it; bodies of earlier versions have none.
+   */
   readonly keyId?: string;
 }
 
 export interface S3RawStore {
   get(rawKey: string): Promise<S3RawBatch | undefined>;
-  /** Overwrites a body of the same raw key; with `if-absent` returns false instead. */
+  /** Overwrites a body with the same raw key; with `if-absent`, returns false instead. */
   put(raw: S3RawBatch, how?: 'if-absent'): Promise<boolean>;
   has(rawKey: string): Promise<boolean>;
   /** The metadata of a body. */
   head(rawKey: string): Promise<RawHead | undefined>;
-  /** The raw keys after `after`, in order, which is that of time; a page at a time. */
+  /** The raw keys after `after`, in their order, which is the order of time; a page at a time. */
   keys(range: KeyRange): AsyncIterable<string[]>;
-  /** The same with what the listing says of each object. */
+  /** The same keys, with the other fields of the listing. */
   objects(range: KeyRange): AsyncIterable<RawObject[]>;
 }
 
@@ -54,17 +59,17 @@ interface RawHead {
   readonly details: Pick<S3RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'>;
 }
 
-/** Of all raw keys. */
+/** The prefix of all raw keys. */
 export const rawPrefix = 'raw/';
 const overLimitPrefix = 'excluded/';
 
 /**
- * The raw store: objects `raw/<time>-<batch id>.json` with the bodies byte for byte, and their details
- * as metadata. S3 limits metadata to 2 KB, so the indexes of over-limit items have an object of their
- * own, `excluded/<time>-<batch id>.json`; the metadata says whether it exists.
+ * The raw store: objects `raw/<time>-<batch id>.json` with the bodies byte for byte, and their
+ * details as metadata. S3 limits metadata to 2 KB, so the indexes of over-limit items have an
+ * object of their own, `excluded/<time>-<batch id>.json`; the metadata shows whether it exists.
  */
 export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3RawStore {
-  // Without permission to list the whole bucket, S3 answers 403 for a missing object.
+  // Without permission to list the whole bucket, S3 responds with 403 for a missing object.
   const unlessMissing = (rawKey: string) => async (error: unknown) => {
     const mayBeMissing = ['NoSuchKey', 'NotFound', 'AccessDenied'].includes(nameOf(error));
     if (mayBeMissing && !(await store.has(rawKey))) return undefined;
@@ -78,7 +83,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
     async put(raw, how) {
       const Key = rawKeyOf(raw.batchId, raw.receivedAt);
       const { excluded = [] } = raw;
-      // First, so that a stored body is complete.
+      // Store it first, so that a stored body is complete.
       if (excluded.length > 0) {
         await client.send(
           new PutObjectCommand({
@@ -108,7 +113,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
     },
 
     async has(rawKey) {
-      // A listing, since a request for a missing object may answer 403.
+      // List the object, because a request for a missing object may get 403.
       const { Contents = [] } = await client.send(
         new ListObjectsV2Command({ Bucket: bucket, Prefix: rawKey, MaxKeys: 1 }),
       );

@@ -14,7 +14,7 @@ import type { SweepProgress } from '../../../pipeline/sweep/ports.ts';
 import type { DynamodbBatchRecords, KeyRecord } from '../ledger/batch-records.ts';
 import { keyIdOf } from '../ledger/ledger-table.ts';
 import { carriedChunk, isCarriedRecord, isGivenUp, mayBeOnItsWay } from './carried.ts';
-import { attemptMsMax, notTaken } from './intake.ts';
+import { attemptMsMax, notAccepted } from './intake.ts';
 import type { BodyGroups } from './body-groups.ts';
 import type { S3RawBatch, S3RawStore } from './raw-store.ts';
 import { orUnavailable } from '../unavailable.ts';
@@ -24,18 +24,22 @@ interface AwsReplayOptions {
   readonly rawStore: Pick<S3RawStore, 'put' | 'has' | 'get'>;
   readonly groups: Pick<BodyGroups, 'find'>;
   readonly queue: ChunkQueue;
-  /** The sweep has passed the raw keys of replayed batches long ago: as orphans it checks them. */
+  /**
+   * The sweep is already past the raw keys of replayed batches, so each is recorded as an orphan
+   * for it to check.
+   */
   readonly orphans: Pick<SweepProgress, 'saveOrphan'>;
   /** `Infinity`: as many as fit into a chunk. */
   readonly itemsPerMessage: number;
   readonly dayOf: DayOf;
   readonly now: () => number;
   /** The shortest time for which ledger rows were ever kept, in milliseconds. */
-  readonly leastKeepMs: () => Promise<number>;
+  readonly shortestRetentionMs: () => Promise<number>;
   /**
-   * Batches older than `leastKeepMs` less this are not queued: their dedup records may have expired.
+   * Batches older than `shortestRetentionMs` minus this are not queued: their dedup records may
+   * have expired.
    */
-  readonly roomMs: number;
+  readonly redriveMarginMs: number;
   /** Reports why a batch was not accepted. */
   readonly onFailure: (error: unknown, batchId: BatchId) => void;
 }
@@ -45,19 +49,19 @@ const sweepAfterMs = 15 * 60_000;
 /** The largest inflated body on any installation. */
 const bytesMax = 64 * 1024 * 1024;
 const underWay =
-  'A request with the same Idempotency-Key may still be in progress. Send this one again after some minutes.';
+  'A request with the same Idempotency-Key may still be in progress. Send the batch again after some minutes.';
 
 /**
  * Accepts batches of other installations under their batch ids and raw keys. The raw object shows
- * whether a batch is here; dedup records make each of its chunks count once. The steps: the row of the
- * idempotency key, an orphan row for the sweep, the body, the messages, the batch row. The replay may
- * be interrupted after each; the next attempt, or the sweep, does the rest.
+ * whether a batch is here; dedup records make each of its chunks count once. The steps: the row of
+ * the idempotency key, an orphan row for the sweep, the body, the messages, the batch row. The
+ * replay may be interrupted after each; the next attempt, or the sweep, does the remaining steps.
  */
 export function awsReplayIntake(options: AwsReplayOptions): ReplayIntake {
   return {
     replay: (batch) =>
       orUnavailable(
-        notTaken,
+        notAccepted,
         (error) => options.onFailure(error, batch.origin.batchId),
         () => replay(options, batch),
       ),
@@ -72,7 +76,8 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
   if (existing !== undefined) return await completeStored(options, batch, existing);
   // The bucket's lifecycle rule has deleted the raw body.
   if (await records.isComplete(origin.batchId)) return { kind: 'known', batch: origin };
-  // Its message carried the body, and stays until it is counted. The dedup record may have expired.
+  // Its message carried the body, and stays on the queue until the batch is counted. The dedup
+  // record may have expired.
   const carried = await options.groups.find(rawKey);
   if (carried !== undefined) {
     return isSameBody(carried, batch) ? { kind: 'known', batch: origin } : conflict(rawKey);
@@ -91,7 +96,7 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
   await options.orphans.saveOrphan({ rawKey, attempts: 1 }, replayedAt + sweepAfterMs);
   // After such a delay another attempt may have taken the key.
   if (options.now() - replayedAt > attemptMsMax / 2) {
-    throw new Unavailable('storage_failed', notTaken);
+    throw new Unavailable('storage_failed', notAccepted);
   }
   if (!(await rawStore.put(raw, 'if-absent'))) {
     const { kind } = await completeStored(options, batch, (await rawStore.get(rawKey)) ?? raw);
@@ -107,7 +112,10 @@ function itemsPerMessageOf({ itemsPerMessage }: AwsReplayOptions, batchId: Batch
   return readCarriedBatchId(batchId) === undefined ? itemsPerMessage : Number.POSITIVE_INFINITY;
 }
 
-/** Compares a stored raw body with the batch, and queues what an interrupted attempt may have left. */
+/**
+ * Compares a stored raw body with the batch, and queues the chunks that an interrupted attempt may
+ * have left.
+ */
 async function completeStored(
   options: AwsReplayOptions,
   batch: ReplayedBatch,
@@ -118,10 +126,11 @@ async function completeStored(
   if (!isSameBody(raw, batch)) return conflict(rawKey);
   if (await options.records.isComplete(origin.batchId)) return { kind: 'known', batch: origin };
   const ageMs = options.now() - (raw.replayedAt ?? raw.receivedAt);
-  const leastMs = await options.leastKeepMs();
+  const retentionMs = await options.shortestRetentionMs();
   // The sweep completed it, and its batch row has expired.
-  if (ageMs >= leastMs) return { kind: 'known', batch: origin };
-  if (ageMs >= leastMs - options.roomMs) return { kind: 'undecidable', detail: undecided(rawKey) };
+  if (ageMs >= retentionMs) return { kind: 'known', batch: origin };
+  if (ageMs >= retentionMs - options.redriveMarginMs)
+    return { kind: 'undecidable', detail: undecided(rawKey) };
   await queueAll(options, raw, rawKey);
   return { kind: 'known', batch: origin };
 }
@@ -138,9 +147,9 @@ async function queueAll(
 }
 
 /**
- * Gives the key to this batch. If the client has sent the same body again to this installation,
- * returns the batch of that request. A key of another body, or of a later replayed batch, is kept by
- * its batch.
+ * Claims the key for this batch. If the client has sent the same body again to this installation,
+ * returns the batch of that request. A key of another body, or of a later replayed batch, is kept
+ * by its batch.
  */
 async function claimKey(
   options: AwsReplayOptions,
@@ -151,7 +160,7 @@ async function claimKey(
   const { caller, idempotency } = batch;
   if (idempotency === undefined) return undefined;
   const { key, bodySha256 } = idempotency;
-  // Another attempt at the same batch may hold it.
+  // Another attempt at the same batch may hold the key.
   const owner = { caller, key, replaced: raw.batchId };
   return await records.claimKey(owner, { ...raw, bodySha256 }, now, async (holder) => {
     if (holder.replayedAt !== undefined) {
@@ -171,9 +180,9 @@ async function claimKey(
 }
 
 /**
- * Sends the message that carries the holder's body, as a retry of the client would: nothing shows whether
- * an earlier attempt has sent it.
- * @throws {Unavailable} if the body came in a form that is too large for a message
+ * Sends the message that carries the holder's body, as a retry of the client would: nothing shows
+ * whether an earlier attempt has sent it.
+ * @throws {Unavailable} if the body arrived in a form that is too large for a message
  */
 async function sendAgain(
   { queue, dayOf }: AwsReplayOptions,
@@ -187,7 +196,7 @@ async function sendAgain(
   await queue.send([chunk]);
 }
 
-/** The same batch may come in another encoding, where a gateway does not pass compressed bodies. */
+/** The same batch may arrive in another encoding if a gateway does not pass compressed bodies. */
 function isSameBody(
   one: Pick<S3RawBatch, 'body' | 'encoding'>,
   other: Pick<ReplayedBatch, 'body' | 'encoding'>,
@@ -205,5 +214,5 @@ function conflict(rawKey: string): ReplayResult {
 }
 
 function undecided(rawKey: string): string {
-  return `${rawKey} exists here and was not completely queued, but it is so old that the ledger may no longer show what is counted. Nothing was queued; run audit to see whether it is counted.`;
+  return `${rawKey} exists here and was not completely queued, but it is so old that the ledger may no longer show whether it is counted. Nothing was queued; run audit to see whether it is counted.`;
 }

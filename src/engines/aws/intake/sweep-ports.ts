@@ -29,7 +29,7 @@ interface AwsSweepOptions {
   readonly sqs: Pick<SQSClient, 'send'>;
   readonly queueUrl: string;
   readonly deadLetters: DeadLetterSink;
-  /** Between requests for keys that DynamoDB left unprocessed. */
+  /** The backoff between requests for keys that DynamoDB left unprocessed. */
   readonly backoff: Backoff;
   /** How many batches, or requests for 100 ledger rows each, to work on concurrently. */
   readonly width: number;
@@ -37,7 +37,7 @@ interface AwsSweepOptions {
 
 /** The limit of the stored bodies in memory, and of the inflated bodies that are cut into chunks. */
 const bodiesBytesMax = 64 * 1024 * 1024;
-/** The largest body of a client. Assumed for a body that the current listing lacks. */
+/** The largest body of a client. The assumed size of a body that the current listing lacks. */
 const unlistedBytes = 4 * 1024 * 1024;
 /** The largest compression ratio of deflate. */
 const deflateRatioMax = 1_032;
@@ -116,7 +116,7 @@ function cuttingBytes({ body, encoding, itemsPerMessage }: CutBatch): number {
   return factor * Math.max(possible, bytes.readUInt32LE(body.length - 4));
 }
 
-/** Starts work in order, and limits the bytes that running work holds. */
+/** Starts tasks in order, and limits the bytes that running tasks hold. */
 class ByteLimiter {
   readonly #max: number;
   readonly #waiting: (() => void)[] = [];
@@ -162,7 +162,7 @@ function intakeOf(row: Item): FinishedIntake {
   };
 }
 
-/** By the index of their chunks. */
+/** The keys, by the index of their chunks. */
 function dedupKeysOf([batchId, { chunks }]: readonly [BatchId, FinishedIntake]): DedupKey[] {
   return Array.from({ length: chunks }, (_, index) => dedupKeyOf(batchId, index));
 }

@@ -32,17 +32,20 @@ interface BatchRecordsOptions {
 
 /** The batch of an idempotency key. It fixes the over-limit items for all attempts at the batch. */
 export interface KeyRecord extends EarlierBatch {
-  /** Of a replayed batch: when it arrived here; milliseconds since 1970. */
+  /** When a replayed batch arrived here; milliseconds since 1970. */
   readonly replayedAt?: number;
   readonly itemsPerMessage: number;
 }
 
-/** A batch that is stored and queued as a whole. */
+/** A batch that is completely stored and queued. */
 interface BatchRecord extends BatchIdentity {
   readonly accepted: number;
   readonly rejected: number;
   readonly chunks: number;
-  /** Of a batch whose interrupted intake a sweep completed: when; milliseconds since 1970. */
+  /**
+   * When a sweep completed the interrupted intake of the batch, if one did; milliseconds since
+   * 1970.
+   */
   readonly queuedAt?: number;
 }
 
@@ -69,9 +72,9 @@ export class DynamodbBatchRecords {
   }
 
   /**
-   * Gives the key to the batch. If another batch holds it, `decide` says what comes of that; if it
-   * returns undefined, the holder loses the key. `replaced`: a batch that loses it at once.
-   * Returns undefined once the batch has the key.
+   * Gives the key to the batch. If another batch holds it, `decide` returns the outcome; if that is
+   * undefined, the holder loses the key. `replaced`: a batch that loses the key at once. Returns
+   * undefined once the batch has the key.
    */
   async claimKey<Decision>(
     owner: { readonly caller: string; readonly key: string; readonly replaced?: BatchId },
@@ -85,7 +88,7 @@ export class DynamodbBatchRecords {
       const request = new PutItemCommand({
         TableName: ledgerTable,
         Item: keyRow(key, record, keepMs),
-        // DynamoDB deletes expired rows late; until then the condition allows to overwrite them.
+        // DynamoDB deletes expired rows late; until then the condition allows overwriting them.
         ConditionExpression: isKeyFree,
         ExpressionAttributeValues: {
           ':expired': { N: String(now() - keepMs) },
@@ -109,7 +112,7 @@ export class DynamodbBatchRecords {
   }
 
   /**
-   * Whether the batch is stored and queued as a whole. If its message carries its body, it has no
+   * Whether the batch is completely stored and queued. If its message carries its body, it has no
    * batch row, and this shows only once it is counted or dropped.
    */
   async isComplete(batchId: BatchId): Promise<boolean> {
@@ -125,7 +128,7 @@ export class DynamodbBatchRecords {
     return record && numberOf(record, 'received_at');
   }
 
-  /** Records that the batch is stored and queued; false if that is recorded already. */
+  /** Records that the batch is stored and queued; returns false if that is recorded already. */
   async complete(record: BatchRecord): Promise<boolean> {
     const { client, ledgerTable, keepMs } = this.#options;
     return await putRow(client, ledgerTable, batchRow(record, keepMs), ifNew);
@@ -156,7 +159,7 @@ export function keyRow(key: LedgerKey, record: KeyRecord, keepMs: number): Item 
   };
 }
 
-/** The row of a batch that is stored and queued as a whole. */
+/** The row of a batch that is completely stored and queued. */
 export function batchRow(record: BatchRecord, keepMs: number): Item {
   return {
     ...keyItem(batchKey(record.batchId)),

@@ -15,7 +15,7 @@ import {
 } from './ledger-table.ts';
 
 /*
- * Dedup records: what makes each chunk count once. The transaction that adds to the counters writes the
+ * Dedup records, because of which each chunk counts once. The transaction that adds to the counters writes the
  * record, on condition that there is none. A record is a row of its own, or, for a batch whose message
  * carried its body, a number in the row of its block. Block and number together are the batch id, so
  * that no two batches share a record, and the row gives the ids of the batches that it has records of.
@@ -32,7 +32,9 @@ export interface DedupKey extends LedgerKey {
 
 export interface DedupRecord {
   readonly key: DedupKey;
-  /** The number of items counted. The id of a batch in a block says it. */
+  /**
+   * The number of items counted; a dedup block has none, because the ids of its batches contain it.
+   */
   readonly items: number;
   /** Further attributes of a row. */
   readonly more?: Item;
@@ -65,7 +67,7 @@ export function recordTextOf(key: DedupKey): string {
   return key.number === undefined ? rowTextOf(key) : `${rowTextOf(key)} ${key.number}`;
 }
 
-/** Whether a row says that a chunk is counted, or never will be; undefined if it says neither. */
+/** Whether a row marks a chunk as counted, or as dropped; undefined if neither. */
 export function dedupStateIn(
   row: Item | undefined,
   { number }: DedupKey,
@@ -102,8 +104,9 @@ export async function readDedupRows(
 }
 
 /**
- * Writes new records of one row, on condition that none of them exists. The refusal has the row if it is
- * a dedup block. DynamoDB allows 300 operators in a condition, so that 150 records are possible.
+ * Writes new records of one row, on condition that none of them exists. A failed condition returns
+ * the row if it is a dedup block. DynamoDB allows 300 operators in a condition, so that 150 records
+ * are possible.
  */
 export function newRecords(
   TableName: string,
@@ -164,7 +167,7 @@ export function removedFromBlock(
 
 type Update = NonNullable<TransactWriteItem['Update']>;
 
-/** With it, a refusal brings the row, at no price. */
+/** A failed condition then returns the existing row, at no extra cost. */
 const withRow = { ReturnValuesOnConditionCheckFailure: 'ALL_OLD' } as const;
 
 function rowOf({ key, items, more }: DedupRecord, { now, keepMs }: Kept): Item {

@@ -34,7 +34,7 @@ export class FencedWrites {
     this.runId = runId;
   }
 
-  /** Makes this rebuild the one that may write. */
+  /** Gives this rebuild the right to write. */
   static async takeOver(options: FenceOptions): Promise<FencedWrites> {
     const { client, ledgerTable, backoff } = options;
     const startedAt = new Date(backoff.now()).toISOString();
@@ -51,7 +51,7 @@ export class FencedWrites {
   async write(writes: readonly TransactWriteItem[]): Promise<'done' | 'refused'> {
     const outcome = await transact(this.#options, () => [this.#fence(), ...writes]);
     if (outcome.kind === 'done') return 'done';
-    if (!outcome.places.has(0)) return 'refused';
+    if (!outcome.failedWrites.has(0)) return 'refused';
     throw new RebuildSuperseded(
       'Another rebuild of this stack has started. The corrections of this one stay; see the report of the other.',
       { cause: outcome.cause },
@@ -59,8 +59,8 @@ export class FencedWrites {
   }
 
   /**
-   * Carries out conditional writes of which each stands for itself, together where all conditions
-   * hold. Returns how many were done.
+   * Carries out independent conditional writes, together if all conditions hold. Returns how many
+   * were done.
    */
   async writeEach(writes: readonly TransactWriteItem[]): Promise<number> {
     if ((await this.write(writes)) === 'done') return writes.length;

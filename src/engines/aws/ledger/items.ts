@@ -108,7 +108,7 @@ export interface BatchGetOptions {
   readonly attributes?: string;
   /** Concurrent requests. */
   readonly width: number;
-  /** Between requests for keys that a busy DynamoDB left unprocessed. */
+  /** The backoff between requests for keys that a busy DynamoDB left unprocessed. */
   readonly backoff: Backoff;
 }
 

@@ -10,7 +10,7 @@ export interface ChunkId {
   readonly index: number;
 }
 
-/** A ledger row that says what is counted. Missing numbers are NaN. */
+/** A ledger row about counted batches, chunks or messages. Missing numbers are NaN. */
 export type LedgerRow =
   | ({ readonly kind: 'dedup_record'; readonly items: number } & ChunkId)
   /** An operator dropped the chunk: it is never counted. */
@@ -37,7 +37,7 @@ export interface KeyRow {
   readonly replayedAt: number | undefined;
   readonly bodySha256: Uint8Array;
   readonly itemsPerMessage: string;
-  /** In the form of `overLimitText`. */
+  /** The over-limit items in the form of `overLimitText`. */
   readonly excluded: string;
   /** Seconds since 1970. */
   readonly expiresAt: number;
@@ -52,7 +52,7 @@ interface RecordedCounter {
 const batchPrefix = 'batch:';
 const messagePrefix = 'message:';
 
-/** Reads an item, which may be of a kind that says nothing of what is counted. */
+/** Reads an item; undefined for a kind that is not about counted batches, chunks or messages. */
 export function ledgerRowsOf(item: Item): LedgerRow[] {
   const batches = batchesInBlock(item);
   if (batches !== undefined) {
@@ -64,7 +64,7 @@ export function ledgerRowsOf(item: Item): LedgerRow[] {
   return row === undefined ? [] : [row];
 }
 
-/** What the ledger item of a chunk's dedup record says of the chunk; undefined if it has no record. */
+/** Reads the dedup record of a chunk from its ledger item; undefined if there is none. */
 export function chunkRowOf(
   item: Item | undefined,
   { batchId, index }: ChunkId,

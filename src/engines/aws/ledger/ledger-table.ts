@@ -98,13 +98,13 @@ export function droppedBatchKey(batchId: BatchId): LedgerKey {
 export const rebuildRunKey: LedgerKey = { id: 'rebuild', entry: 'run' };
 export const rebuildStepPrefix = 'step:';
 
-/** What a rebuild corrected in one transaction. */
+/** The key of a rebuild's corrections in one transaction. */
 export function rebuildStepKey(runId: string, step: number): LedgerKey {
   const digits = String(step).padStart(indexDigits, '0');
   return { id: rebuildRunKey.id, entry: `${rebuildStepPrefix}${runId}:${digits}` };
 }
 
-/** Whether the row stands in place of a dedup record and says that its message is never counted. */
+/** Whether the row replaces a dedup record and marks its message as dropped. */
 export function isDropped(item: Item): boolean {
   return item['dropped_at'] !== undefined;
 }

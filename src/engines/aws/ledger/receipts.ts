@@ -43,7 +43,7 @@ export function dynamodbReceipts(options: LedgerReaderOptions): Receipts {
       const { batch, countedItems } = await readProgress(options, batchId);
       if (batch === undefined) return carriedReceipt(options, batchId, countedItems.get(0));
       const receivedAt = numberOf(batch, 'received_at');
-      // DynamoDB ends rows some time after their time, in any order.
+      // DynamoDB deletes expired rows late, in any order.
       const since =
         batch['replayed_at'] === undefined ? receivedAt : numberOf(batch, 'replayed_at');
       if (since + options.keepMs <= options.now()) return undefined;
@@ -60,12 +60,13 @@ export function dynamodbReceipts(options: LedgerReaderOptions): Receipts {
   };
 }
 
-/** The clocks of two functions differ by less. */
+/** More than the difference between the clocks of two functions. */
 const clockSkewMsMax = 3_600_000;
 
 /**
- * The receipt of a batch whose message carries its body. It has no batch row: its id says the rest, and
- * before it is counted, all. `counted`: the number of items in its dedup record, if there is one.
+ * The receipt of a batch whose message carries its body. It has no batch row: its id contains the
+ * rest, and before the batch is counted, everything. `counted`: the number of items in its dedup
+ * record, if there is one.
  */
 function carriedReceipt(
   { keepMs, now }: LedgerReaderOptions,

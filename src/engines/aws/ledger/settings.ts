@@ -5,15 +5,15 @@ import { getRow, ifNew, putRow } from './items.ts';
 import { keyItem, numberOf, textOf, type LedgerKey } from './ledger-table.ts';
 
 /**
- * A chunk older than the lifetime of dedup records less this is not counted: its dedup record may have
- * expired. The margin allows for redrives and for clock differences. Milliseconds.
+ * A chunk older than the lifetime of dedup records minus this margin is not counted: its dedup
+ * record may have expired. The margin allows for redrives and for clock differences. Milliseconds.
  */
-export const roomMs = 7 * 86_400_000;
+export const redriveMarginMs = 7 * 86_400_000;
 
 type Client = Pick<DynamoDBClient, 'send'>;
 
 const dayRuleKey: LedgerKey = { id: 'settings', entry: 'day_rule' };
-const leastKeepKey: LedgerKey = { id: 'settings', entry: 'least_keep' };
+const shortestRetentionKey: LedgerKey = { id: 'settings', entry: 'least_keep' };
 
 /**
  * Records the store's day rule once and rejects another one later: batches that are cut or counted
@@ -54,27 +54,27 @@ function checkDayRule(stored: string, dayZone: string): void {
  * current setting. A record expires by the setting at the time of its writing: after a longer
  * setting, older records may still be gone.
  */
-export async function leastKeepMs(
+export async function shortestRetentionMs(
   client: Client,
   TableName: string,
   keepMs: number,
 ): Promise<number> {
-  const least = await findLeastKeepMs(client, TableName);
-  if (least !== undefined && least <= keepMs) return least;
-  const row = { ...keyItem(leastKeepKey), keep_ms: { N: String(keepMs) } };
+  const shortest = await findShortestRetentionMs(client, TableName);
+  if (shortest !== undefined && shortest <= keepMs) return shortest;
+  const row = { ...keyItem(shortestRetentionKey), keep_ms: { N: String(keepMs) } };
   const isWritten = await putRow(client, TableName, row, {
     ConditionExpression: 'attribute_not_exists(id) OR keep_ms > :keep_ms',
     ExpressionAttributeValues: { ':keep_ms': { N: String(keepMs) } },
   });
-  // If another function has just written less, take that.
-  return isWritten ? keepMs : await leastKeepMs(client, TableName, keepMs);
+  // If another function has just written a shorter time, use that.
+  return isWritten ? keepMs : await shortestRetentionMs(client, TableName, keepMs);
 }
 
 /** The recorded shortest time; writes nothing. */
-export async function findLeastKeepMs(
+export async function findShortestRetentionMs(
   client: Client,
   TableName: string,
 ): Promise<number | undefined> {
-  const row = await getRow(client, TableName, leastKeepKey);
+  const row = await getRow(client, TableName, shortestRetentionKey);
   return row && numberOf(row, 'keep_ms');
 }

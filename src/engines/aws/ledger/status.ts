@@ -16,15 +16,15 @@ interface AwsStatusOptions {
   readonly ledgerTable: string;
   readonly rawStore: Pick<S3RawStore, 'keys'>;
   readonly groups: Pick<BodyGroups, 'begunSince'>;
-  /** Whether messages carry bodies: what waits then does not show in the bucket. */
+  /** Whether messages carry bodies: the bucket then does not have the bodies of waiting batches. */
   readonly carriesBodies: boolean;
   /** Milliseconds since 1970. */
   readonly now: () => number;
 }
 
-/** The status looks for the latest batch in these windows, in turn. */
+/** The time windows in which the status looks for the latest batch, in this order. */
 const lookBackSeconds = [5, 60, 3_600, 86_400, 30 * 86_400];
-/** The pages of 1,000 keys that it reads of each window. */
+/** How many pages of 1,000 keys it reads of each window. */
 const pagesMax = 10;
 /** How long it reports the batch it found before it looks again. */
 const latestForMs = 10_000;
@@ -50,14 +50,14 @@ export function awsStatus(options: AwsStatusOptions): () => Promise<PipelineStat
       unavailable: undefined,
       pending: { unit: 'messages', amount },
       deadLetters,
-      // Only the queue knows how long the messages wait that carry bodies.
+      // Only the queue shows how long messages that carry bodies have waited.
       countedThrough: options.carriesBodies && amount > 0 ? undefined : through,
       lastReceivedAt: received,
     };
   };
 }
 
-/** Finds it by the keys of bodies and groups, which are in the order of time. */
+/** Finds the latest batch by the keys of bodies and groups, which are in the order of time. */
 async function lastReceivedAt({
   rawStore,
   groups,

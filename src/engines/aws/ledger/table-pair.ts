@@ -17,12 +17,12 @@ export type TablePair =
   /** A table, or both, is a restored copy. */
   | { readonly kind: 'mismatched'; readonly why: string };
 
-/** The ledger may lack dedup records of what is counted: counting would count it again. */
+/** The ledger may lack dedup records of counted chunks, which would be counted again. */
 export class TablesMismatched extends Error {
   override readonly name = 'TablesMismatched';
 
   constructor(why: string) {
-    // What to do comes first: logs cut messages at 300 characters, and table names may be long.
+    // The advice comes first: logs cut messages at 300 characters, and table names may be long.
     super(
       `Batches could be counted again. After a restore run audit and rebuild, then \`npx device-pipeline adopt\` (docs/restoring.md): ${why}.`,
     );

@@ -24,19 +24,19 @@ export interface TransactOptions {
 type TransactionOutcome =
   | { readonly kind: 'done' }
   /**
-   * Nothing was written; `places` are the indexes of the writes whose condition failed, each with the
-   * row as it is if the write asked for it.
+   * Nothing was written; `failedWrites` are the indexes of the writes whose condition failed, each
+   * with the existing row if the write requested it.
    */
   | {
       readonly kind: 'refused';
-      readonly places: ReadonlyMap<number, Item | undefined>;
+      readonly failedWrites: ReadonlyMap<number, Item | undefined>;
       readonly cause: unknown;
     };
 
 /**
  * Carries out all writes once, or none. An attempt with an unknown effect is sent again with its
  * token, so that it cannot take effect twice; a cancelled attempt had no effect, and `writesOf`
- * makes its successor.
+ * builds the next one.
  * @throws if retrying does not help, or the backoff ends.
  */
 export async function transact(
@@ -50,8 +50,8 @@ export async function transact(
       return { kind: 'done' };
     } catch (error) {
       const reasons = cancellationReasons(error);
-      const places = failedConditions(reasons ?? []);
-      if (places.size > 0) return { kind: 'refused', places, cause: error };
+      const failedWrites = failedConditions(reasons ?? []);
+      if (failedWrites.size > 0) return { kind: 'refused', failedWrites, cause: error };
       const isTransient =
         reasons?.every(({ Code = 'None' }) => isTransientCode(Code)) ?? isRetryable(error);
       if (!isTransient || !(await waitForRetry(backoff, attempts))) throw error;

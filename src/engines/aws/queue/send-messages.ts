@@ -28,7 +28,7 @@ const parallelBatches = 24;
 
 /**
  * Sends the messages, and sends again those that SQS reports as failed. Returns the indexes of the
- * messages that surely were sent; if a reply was lost, others may have been, too.
+ * messages that were certainly sent; if a response was lost, others may have been sent, too.
  */
 export async function sendAll(
   options: SqsOptions,

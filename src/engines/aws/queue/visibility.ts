@@ -6,14 +6,14 @@ import { pagesOf } from '../../../util/pages-of.ts';
 /** A received message that SQS is to deliver again. */
 interface ReceivedMessage {
   readonly receiptHandle: string;
-  /** How often it was received, this time included. */
+  /** How often it was received, including this time. */
   readonly receives: number;
 }
 
 const entriesMax = 10;
 const parallelRequests = 24;
 const firstDelaySeconds = 15;
-/** Above this delay the queue's own visibility timeout applies, which is little longer. */
+/** Above this delay the queue's own visibility timeout applies, which is only slightly longer. */
 const delaySecondsMax = 480;
 
 /**

@@ -12,7 +12,7 @@ import type { AuditDatabase } from './audit-database.ts';
  * table `bodies` has a row for each different body under a batch id.
  */
 
-/** The SHA-256 of the body as it is without compression. */
+/** The SHA-256 of the uncompressed body. */
 export function bodySha256Of(raw: S3RawBatch): Uint8Array {
   const { encoding, sha256 } = raw;
   // The audit has compared it with the bytes.
@@ -21,24 +21,24 @@ export function bodySha256Of(raw: S3RawBatch): Uint8Array {
   return hash('sha256', inflated.code === undefined ? inflated.body : raw.body, 'buffer');
 }
 
-/** `place`: the key of the object that has the body. */
+/** `key`: the key of the object that has the body. */
 export function noteBody(
   database: AuditDatabase,
   batchId: BatchId,
   bodySha256: Uint8Array,
-  place: string,
+  key: string,
 ): void {
-  database.run('INSERT OR IGNORE INTO bodies VALUES (?, ?, ?)', batchId, bodySha256, place);
+  database.run('INSERT OR IGNORE INTO bodies VALUES (?, ?, ?)', batchId, bodySha256, key);
 }
 
 /** The findings on batch ids under which several bodies are stored. */
 export function* differentBodies(database: AuditDatabase): Generator<Difference> {
-  const sql = `SELECT b.batch, json_group_array(b.place) AS places,
+  const sql = `SELECT b.batch, json_group_array(b.place) AS keys,
       (SELECT max(r.raw_key) FROM batches r WHERE r.batch = b.batch) AS raw_key
     FROM bodies b GROUP BY b.batch HAVING count(*) > 1 ORDER BY raw_key`;
-  type Row = { batch: string; places: string; raw_key: string };
-  for (const { batch, places, raw_key } of database.each<Row>(sql)) {
-    const found = [...new Set(JSON.parse(places) as string[])].sort().join(' and ');
+  type Row = { batch: string; keys: string; raw_key: string };
+  for (const { batch, keys, raw_key } of database.each<Row>(sql)) {
+    const found = [...new Set(JSON.parse(keys) as string[])].sort().join(' and ');
     const detail = `Different bodies of batch ${batch} are stored, in ${found}; only one of them is counted.`;
     yield { code: 'raw_differs', detail, rawKeys: [raw_key] };
   }

@@ -21,24 +21,24 @@ import type { ListedGroup } from '../intake/body-groups.ts';
 import type { RawObject } from '../intake/raw-store.ts';
 import type { StoredCounter } from './audit-source.ts';
 
-/** What the audit read of a raw body. */
+/** The result of reading a raw body. */
 export type BodyReading =
   | {
       readonly kind: 'read';
       readonly accepted: number;
       readonly rejected: number;
-      /** Of the body without compression. */
+      /** The SHA-256 of the uncompressed body. */
       readonly bodySha256: Uint8Array;
       readonly chunks: readonly {
         readonly index: number;
         readonly items: number;
         readonly increments: Increments;
       }[];
-      /** Its idempotency key, and what the ledger must have under it. */
+      /** Its idempotency key, and the row that the ledger must have for it. */
       readonly key: BatchKey | undefined;
     }
   | { readonly kind: 'damaged'; readonly reason: string }
-  /** The object was listed, and is deleted now. */
+  /** The object was listed, but is deleted now. */
   | { readonly kind: 'gone' };
 
 export type BatchKey = Omit<KeyRow, 'kind' | 'batchId' | 'expiresAt'>;
@@ -48,8 +48,8 @@ export interface OpenChunk extends ChunkId {
 }
 
 /**
- * The intermediate results of an audit in an SQLite file: what it read of the raw bodies, the ledger
- * and the counters, so that memory does not grow with the store. One process may open it.
+ * The intermediate results of an audit in an SQLite file: what it read from the raw bodies, the
+ * ledger and the counters, so that memory does not grow with the store. One process may open it.
  */
 export class AuditDatabase {
   readonly database: DatabaseSync;
@@ -82,18 +82,18 @@ export class AuditDatabase {
     return this.#statement(sql).all(...values) as unknown as Row[];
   }
 
-  /** The same with named parameters, `:name`. */
+  /** Runs a query with named parameters, `:name`. */
   named<Row>(sql: string, values: Record<string, SQLInputValue>): Row[] {
     return this.#statement(sql).all(values) as unknown as Row[];
   }
 
-  /** Writes a whole row, in place of one with the same key. */
+  /** Writes a whole row, and replaces one with the same key. */
   replace(table: string, ...values: SQLInputValue[]): void {
     const places = values.map(() => '?').join(', ');
     this.run(`INSERT OR REPLACE INTO ${table} VALUES (${places})`, ...values);
   }
 
-  /** Row by row; the caller must not write meanwhile. */
+  /** Yields the rows one by one; the caller must not write meanwhile. */
   each<Row>(sql: string, ...values: SQLInputValue[]): Iterable<Row> {
     return this.database.prepare(sql).iterate(...values) as unknown as Iterable<Row>;
   }
@@ -157,7 +157,7 @@ export class AuditDatabase {
     return this.all<{ raw_key: string }>(sql, limit).map(({ raw_key }) => raw_key);
   }
 
-  /** Lists the batches of a group that no other object has, or has readable; returns their raw keys. */
+  /** Lists the batches of a group that no other object has readable; returns their raw keys. */
   listGrouped(key: string, lines: readonly { rawKey: string; bytes: number }[]): Set<string> {
     const open = new Set<string>();
     const since = this.number('SELECT since FROM groups WHERE key = ?', key);
@@ -219,7 +219,7 @@ export class AuditDatabase {
         'INSERT INTO chunks (batch, chunk, items) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id',
         ...[batchId, index, items],
       );
-      // Another copy of the batch, under another raw key: it is counted once.
+      // Another copy of the batch, under another raw key: the batch is counted once.
       if (chunk === 0) continue;
       added.push({ batchId, index });
       for (const row of rowsOfIncrements(increments)) {
@@ -240,10 +240,10 @@ export class AuditDatabase {
   #addLedgerRow(row: LedgerRow): void {
     switch (row.kind) {
       case 'dedup_record':
-        this.replace('marks', row.batchId, row.index, row.items, 0);
+        this.replace('dedup_records', row.batchId, row.index, row.items, 0);
         break;
       case 'dropped_chunk':
-        this.replace('marks', row.batchId, row.index, 0, 1);
+        this.replace('dedup_records', row.batchId, row.index, 0, 1);
         break;
       case 'dropped_batch':
         this.replace('dropped', row.batchId);
@@ -262,7 +262,7 @@ export class AuditDatabase {
       case 'foreign_message': {
         const counter = row.counter === undefined ? 0 : this.counterId(row.counter);
         this.run(
-          'INSERT INTO strangers VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1',
+          'INSERT INTO foreign_messages VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1',
           counter,
         );
         break;
@@ -290,7 +290,7 @@ export class AuditDatabase {
     else this.replace('counted', counter, row.count, row.isNamedRight ? 1 : 0);
   }
 
-  /** Sets the state of every chunk, and sums up what the counters should be. */
+  /** Sets the state of every chunk, and computes the expected counters. */
   classify(forgottenBefore: number): void {
     const { open, recorded, forgotten, dropped } = chunkStates;
     this.transaction(() => {
@@ -298,7 +298,7 @@ export class AuditDatabase {
         `UPDATE chunks SET state = CASE
            WHEN EXISTS (SELECT 1 FROM dropped d WHERE d.batch = chunks.batch) THEN ${dropped}
            ELSE coalesce(
-             (SELECT iif(m.dropped, ${dropped}, ${recorded}) FROM marks m
+             (SELECT iif(m.dropped, ${dropped}, ${recorded}) FROM dedup_records m
                WHERE m.batch = chunks.batch AND m.chunk = chunks.chunk),
              (SELECT ${open} FROM dead d WHERE d.batch = chunks.batch AND d.chunk = chunks.chunk),
              iif((SELECT max(since) FROM batches b WHERE b.batch = chunks.batch) < ?, ${forgotten}, ${open}))
@@ -313,7 +313,7 @@ export class AuditDatabase {
          JOIN chunks c ON c.id = i.chunk WHERE ${isCounted} GROUP BY i.counter`,
       );
       this.run(
-        `INSERT INTO expected SELECT counter, count FROM strangers WHERE counter <> 0
+        `INSERT INTO expected SELECT counter, count FROM foreign_messages WHERE counter <> 0
          ON CONFLICT DO UPDATE SET count = count + excluded.count`,
       );
       this.run(
@@ -341,7 +341,7 @@ export class AuditDatabase {
     );
   }
 
-  /** Adds dedup records that exist by now, and what they count to the expected counters. */
+  /** Adds dedup records that exist by now, and their increments to the expected counters. */
   addDedupRecords(rows: readonly LedgerRow[]): void {
     this.transaction(() => {
       for (const row of rows) {
@@ -390,7 +390,7 @@ export class AuditDatabase {
   }
 }
 
-/** Of a batch `b`: it has an object of its own. */
+/** SQL: whether a batch `b` has an object of its own. */
 export const isNotGrouped = 'NOT EXISTS (SELECT 1 FROM grouped g WHERE g.raw_key = b.raw_key)';
 
 /** The cached counter ids; names are long, and a lookup costs only microseconds. */

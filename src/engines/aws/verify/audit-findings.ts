@@ -4,7 +4,7 @@ import { batchStates, chunkStates } from './audit-schema.ts';
 import { isNotGrouped, type AuditDatabase } from './audit-database.ts';
 import type { FindingKind } from './audit-settlement.ts';
 
-/** What an audit reports beside findings. */
+/** The numbers that an audit reports beside findings. */
 export interface AuditCounts {
   readonly batches: number;
   readonly items: number;
@@ -19,11 +19,11 @@ export interface AuditCounts {
   readonly inFlight: number;
   /** Batches whose dedup records may have expired: assumed to be counted. */
   readonly forgotten: number;
-  /** Batches that an operator dropped, as a whole or in part. */
+  /** Batches that an operator dropped, completely or in part. */
   readonly dropped: number;
   /** Counted items of foreign messages, which have no raw body. */
   readonly foreignMessages: number;
-  /** Those of them whose dedup record names no counter. */
+  /** Counted items of foreign messages whose dedup record names no counter. */
   readonly unattributed: number;
   /** If a lifecycle rule deletes raw bodies: the first day with all of them (`YYYY-MM-DD`), */
   readonly wholeFrom?: string;
@@ -40,32 +40,33 @@ const lateChunks = `
   ORDER BY c.batch, c.chunk`;
 
 /**
- * Finds chunks that are counted and whose dedup record is missing: each of their counters exceeds its
- * expected value by at least what the chunk counts. Subtracts what they explain from the findings.
+ * Finds chunks that are counted and whose dedup record is missing: each of their counters exceeds
+ * its expected value by at least what the chunk counts. Subtracts the amounts that they explain
+ * from the findings.
  */
 export function findCountedWithoutDedupRecord(database: AuditDatabase): void {
   if (
-    database.number(`SELECT count(*) FROM verdicts WHERE kind = 'differs' AND excess > 0`) === 0
+    database.number(`SELECT count(*) FROM findings WHERE kind = 'differs' AND excess > 0`) === 0
   ) {
     return;
   }
   database.transaction(() => {
-    // Also young chunks: without a dedup record they would be counted twice.
+    // Include young chunks: without a dedup record they would be counted twice.
     for (const { id } of database.all<{ id: number }>(lateChunks, Number.MAX_SAFE_INTEGER)) {
       const isExplained = database.number(
         `SELECT count(*) > 0 AND min(coalesce(v.kind = 'differs' AND v.excess >= o.count, 0))
-         FROM open_increments o LEFT JOIN verdicts v ON v.counter = o.counter WHERE o.chunk = ?`,
+         FROM open_increments o LEFT JOIN findings v ON v.counter = o.counter WHERE o.chunk = ?`,
         id,
       );
       if (isExplained === 0) continue;
       database.run(
-        `UPDATE verdicts SET excess = excess - o.count, expected = expected + o.count
-         FROM open_increments o WHERE o.counter = verdicts.counter AND o.chunk = ?`,
+        `UPDATE findings SET excess = excess - o.count, expected = expected + o.count
+         FROM open_increments o WHERE o.counter = findings.counter AND o.chunk = ?`,
         id,
       );
       database.run(`UPDATE chunks SET state = ${unrecorded} WHERE id = ?`, id);
     }
-    database.run(`DELETE FROM verdicts WHERE kind = 'differs' AND excess = 0`);
+    database.run(`DELETE FROM findings WHERE kind = 'differs' AND excess = 0`);
   });
 }
 
@@ -115,8 +116,8 @@ export function damagedGroups(
 
 /** Batches with dedup records or a batch row, and without a raw body. */
 export const batchesWithoutBody = `
-  SELECT b.batch, sum(b.is_mark) AS marks, sum(b.items) AS items FROM (
-    SELECT batch, 1 AS is_mark, items FROM marks m WHERE dropped = 0
+  SELECT b.batch, sum(b.is_record) AS records, sum(b.items) AS items FROM (
+    SELECT batch, 1 AS is_record, items FROM dedup_records m WHERE dropped = 0
       AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = m.batch AND c.chunk = m.chunk)
     UNION ALL
     SELECT batch, 0, 0 FROM batch_rows) b
@@ -135,22 +136,22 @@ export interface StrayDedupRecord {
 /** Dedup records of chunks that the raw body of their batch does not have. */
 export const strayDedupRecords = `
   SELECT m.batch, m.chunk, m.items, max(b.raw_key) AS raw_key
-  FROM marks m JOIN batches b ON b.batch = m.batch
+  FROM dedup_records m JOIN batches b ON b.batch = m.batch
   WHERE dropped = 0 AND b.state = ${batchStates.read} AND ${isNotDropped}
   AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = m.batch AND c.chunk = m.chunk)
   AND NOT EXISTS (SELECT 1 FROM batches x WHERE x.batch = m.batch AND x.state = ${batchStates.damaged})
   GROUP BY m.batch, m.chunk ORDER BY m.batch, m.chunk`;
 
 function* missingBodies(database: AuditDatabase): Generator<Difference> {
-  type Row = { batch: string; marks: number; items: number | null };
-  for (const { batch, marks, items } of database.each<Row>(batchesWithoutBody)) {
+  type Row = { batch: string; records: number; items: number | null };
+  for (const { batch, records, items } of database.each<Row>(batchesWithoutBody)) {
     const what =
-      marks === 0 ? 'stored and queued' : `counted (${items ?? 0} items in ${marks} chunks)`;
-    const detail = `The ledger says that batch ${batch} is ${what}, but its raw body is missing.`;
+      records === 0 ? 'stored and queued' : `counted (${items ?? 0} items in ${records} chunks)`;
+    const detail = `According to the ledger, batch ${batch} is ${what}, but its raw body is missing.`;
     yield { code: 'raw_missing', detail };
   }
   for (const { batch, chunk, raw_key } of database.each<StrayDedupRecord>(strayDedupRecords)) {
-    const detail = `The ledger says that chunk ${chunk} of batch ${batch} is counted, but its raw body has no such chunk.`;
+    const detail = `According to the ledger, chunk ${chunk} of batch ${batch} is counted, but its raw body has no such chunk.`;
     yield { code: 'raw_missing', detail, rawKeys: [raw_key] };
   }
 }
@@ -183,11 +184,11 @@ function* chunksWithoutRecord(database: AuditDatabase): Generator<Difference> {
 
 function* differingRecords(database: AuditDatabase): Generator<Difference> {
   const sql = `SELECT c.chunk, c.items, m.items AS recorded, max(b.raw_key) AS raw_key FROM chunks c
-    JOIN marks m ON m.batch = c.batch AND m.chunk = c.chunk JOIN batches b ON b.batch = c.batch
+    JOIN dedup_records m ON m.batch = c.batch AND m.chunk = c.chunk JOIN batches b ON b.batch = c.batch
     WHERE m.dropped = 0 AND m.items IS NOT c.items GROUP BY c.id ORDER BY raw_key, c.chunk`;
   type Row = { chunk: number; items: number; recorded: number | null; raw_key: string };
   for (const { chunk, items, recorded, raw_key } of database.each<Row>(sql)) {
-    const detail = `Chunk ${chunk} of ${raw_key} has ${items} items, but the ledger says ${recorded ?? 'no number'}.`;
+    const detail = `Chunk ${chunk} of ${raw_key} has ${items} items, but the ledger has ${recorded ?? 'no number'}.`;
     yield { code: 'ledger_differs', detail, rawKeys: [raw_key] };
   }
 }
@@ -245,15 +246,15 @@ interface FindingRow {
 }
 
 const namedMax = 5;
-/** For this many findings, the audit looks up the batches. */
+/** The maximum number of findings for which the audit looks up the batches. */
 const namedCountersMax = 1_000;
 
 /** The findings on counters, in order, with some of the batches that explain them. */
 export function* counterDifferences(database: AuditDatabase): Generator<Difference> {
   const sql = `SELECT v.counter, v.kind, v.counted, v.expected, c.date, c.type, c.state,
       EXISTS (SELECT 1 FROM counted x WHERE x.counter = v.counter) AS has_row
-    FROM verdicts v JOIN counters c ON c.id = v.counter ORDER BY c.date, c.type_state`;
-  if (database.number('SELECT count(*) FROM verdicts') === 0) return;
+    FROM findings v JOIN counters c ON c.id = v.counter ORDER BY c.date, c.type_state`;
+  if (database.number('SELECT count(*) FROM findings') === 0) return;
   database.run('CREATE INDEX IF NOT EXISTS increments_by_chunk ON increments (chunk)');
   let named = 0;
   for (const row of database.each<FindingRow>(sql)) {
@@ -279,7 +280,7 @@ function differenceOf(row: FindingRow): Difference {
     case 'misnamed':
       return differs('has another type or state than its key.');
     case 'unsettled': {
-      const detail = `${name} was written to at every reading; it is at least ${recounted}, as it must be. Run audit again when fewer batches arrive.`;
+      const detail = `${name} changed during every read, so it was not compared exactly; it is at least ${recounted}, as it must be. Run audit again when fewer batches arrive.`;
       return { code: 'counter_unsettled', detail, ...both };
     }
     case 'differs':
@@ -305,12 +306,12 @@ function namedBatches(database: AuditDatabase, { counter, counted, expected }: F
   const explainedBy = database.all<{ raw_key: string }>(
     `SELECT max(b.raw_key) AS raw_key FROM (
        SELECT DISTINCT c.batch FROM increments i JOIN chunks c ON c.id = i.chunk
-       JOIN verdicts v ON v.counter = i.counter
+       JOIN findings v ON v.counter = i.counter
        WHERE i.counter = ? AND i.count <= v.excess * ${sign}) s
      JOIN batches b ON b.batch = s.batch
      WHERE NOT EXISTS (
        SELECT 1 FROM chunks c JOIN increments i ON i.chunk = c.id
-       LEFT JOIN verdicts v ON v.counter = i.counter
+       LEFT JOIN findings v ON v.counter = i.counter
        WHERE c.batch = s.batch AND coalesce(v.excess, 0) * ${sign} < i.count)
      GROUP BY s.batch LIMIT ${namedMax}`,
     counter,
@@ -321,7 +322,7 @@ function namedBatches(database: AuditDatabase, { counter, counted, expected }: F
   };
 }
 
-/** What the audit read, and what it reports beside findings. */
+/** The numbers that an audit reports beside findings. */
 export function countsOf(database: AuditDatabase, inFlightBefore: number): AuditCounts {
   const number = (sql: string, ...values: number[]) => database.number(sql, ...values);
   const read = `FROM batches WHERE state = ${batchStates.read}`;
@@ -344,8 +345,8 @@ export function countsOf(database: AuditDatabase, inFlightBefore: number): Audit
       `SELECT (SELECT count(DISTINCT batch) FROM chunks WHERE state = ${dropped})
        + (SELECT count(*) FROM dropped d WHERE NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = d.batch))`,
     ),
-    foreignMessages: number('SELECT sum(count) FROM strangers'),
-    unattributed: number('SELECT sum(count) FROM strangers WHERE counter = 0'),
+    foreignMessages: number('SELECT sum(count) FROM foreign_messages'),
+    unattributed: number('SELECT sum(count) FROM foreign_messages WHERE counter = 0'),
   };
 }
 

@@ -20,7 +20,7 @@ import { batchStates } from './audit-schema.ts';
 interface GroupReading {
   readonly key: string;
   readonly lines: readonly GroupLine[] | undefined;
-  /** Why it is no group. */
+  /** Why it is not a group. */
   readonly damage?: string;
 }
 
@@ -70,7 +70,7 @@ export function addGroup(
     if (reading.kind === 'read' && 'carried' in line) {
       noteBody(database, line.carried.batchId, reading.bodySha256, key);
     }
-    // One of the same group that is readable comes before one that is not.
+    // Within a group, a readable copy wins over an unreadable one.
     if (readings.get(rawKey)?.reading.kind !== 'read') readings.set(rawKey, { bytes, reading });
   }
   const listed = [...readings].map(([rawKey, { bytes }]) => ({ rawKey, bytes }));

@@ -29,25 +29,25 @@ export interface AuditRules {
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** The shortest time for which dedup records were ever kept, in milliseconds. */
-  readonly leastKeepMs: number;
+  readonly shortestRetentionMs: number;
   /** A younger batch may still be on its way to the counters; milliseconds. */
   readonly inFlightMs: number;
   /** Concurrent requests. */
   readonly width: number;
 }
 
-/** What an audit has to read. */
+/** How much an audit has to read. */
 export interface StoreSize {
   readonly objects: number;
   readonly bytes: number;
   /** The objects that an interrupted run has not read yet. */
   readonly unread: { readonly objects: number; readonly bytes: number };
-  /** Of the tables; bytes. */
+  /** The sizes of the tables, in bytes. */
   readonly counters: number;
   readonly ledger: number;
 }
 
-/** Raw keys of new bodies may sort before the latest known one by this time. */
+/** Raw keys of new bodies may be up to this much earlier than the latest known one. */
 const recentMs = 60_000;
 /** Readers of bodies are fewer than concurrent requests by this factor. */
 const readingShare = 4;
@@ -105,7 +105,7 @@ export class AuditReader {
     );
   }
 
-  /** Lists what was stored recently. */
+  /** Lists the objects that were stored recently. */
   async #listRecent(): Promise<void> {
     const receivedAt = readRawKey(this.#lastKey)?.receivedAt;
     const after = receivedAt === undefined ? rawPrefix : startOf(receivedAt - recentMs);
@@ -152,7 +152,7 @@ export class AuditReader {
   }
 
   #classify(): void {
-    this.#database.classify(this.#rules.now() - this.#rules.leastKeepMs);
+    this.#database.classify(this.#rules.now() - this.#rules.shortestRetentionMs);
   }
 
   async #readBodies(
@@ -209,7 +209,7 @@ export class AuditReader {
     return { kind: 'read', accepted, rejected, bodySha256, chunks, key };
   };
 
-  /** Reads what was stored meanwhile; returns the counters that it increments. */
+  /** Reads the bodies that were stored meanwhile; returns the counters that they increment. */
   async catchUp(isWhole: boolean): Promise<ReadonlySet<number>> {
     await (isWhole ? this.list() : this.#listRecent());
     const touched = new Set<number>();
@@ -250,5 +250,5 @@ const gone: BodyReading = { kind: 'gone' };
 /** The latest time that a raw key can hold. */
 const timeMax = Date.UTC(9999, 11, 31);
 const recordsWithoutBody = `
-  SELECT count(*) FROM marks m WHERE dropped = 0
+  SELECT count(*) FROM dedup_records m WHERE dropped = 0
   AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.batch = m.batch)`;

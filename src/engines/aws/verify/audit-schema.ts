@@ -10,14 +10,17 @@ export const chunkStates = {
   forgotten: 2,
   /** An operator dropped it: it is never counted. */
   dropped: 3,
-  /** The counters include it, and its dedup record is missing. */
+  /** The counters include it, but its dedup record is missing. */
   unrecorded: 4,
 } as const;
 
 /** The state of a raw body or of a group, as stored. */
 export const batchStates = { unread: 0, read: 1, damaged: 2, gone: 3 } as const;
 
-/** What an interrupted rebuild has read of the raw store; the next one does not read it again. */
+/**
+ * The part of the raw store that an interrupted rebuild has read; the next one does not read it
+ * again.
+ */
 const kept = `
   CREATE TABLE IF NOT EXISTS batches (
     raw_key TEXT PRIMARY KEY, batch TEXT NOT NULL, since INTEGER NOT NULL, bytes INTEGER NOT NULL,
@@ -56,11 +59,11 @@ const kept = `
 
 /** The tables, the dead-letter queue and the comparison; each run reads them again. */
 const ofOneRun = `
-  DROP TABLE IF EXISTS marks; DROP TABLE IF EXISTS batch_rows; DROP TABLE IF EXISTS dropped;
+  DROP TABLE IF EXISTS dedup_records; DROP TABLE IF EXISTS batch_rows; DROP TABLE IF EXISTS dropped;
   DROP TABLE IF EXISTS dead; DROP TABLE IF EXISTS expected; DROP TABLE IF EXISTS open_increments;
-  DROP TABLE IF EXISTS counted; DROP TABLE IF EXISTS verdicts; DROP TABLE IF EXISTS strangers;
+  DROP TABLE IF EXISTS counted; DROP TABLE IF EXISTS findings; DROP TABLE IF EXISTS foreign_messages;
   DROP TABLE IF EXISTS key_rows; DROP TABLE IF EXISTS key_issues;
-  CREATE TABLE marks (
+  CREATE TABLE dedup_records (
     batch TEXT NOT NULL, chunk INTEGER NOT NULL, items INTEGER, dropped INTEGER NOT NULL,
     PRIMARY KEY (batch, chunk)
   ) WITHOUT ROWID;
@@ -69,7 +72,7 @@ const ofOneRun = `
   ) WITHOUT ROWID;
   CREATE TABLE dropped (batch TEXT PRIMARY KEY) WITHOUT ROWID;
   CREATE TABLE dead (batch TEXT NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (batch, chunk)) WITHOUT ROWID;
-  CREATE TABLE strangers (counter INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+  CREATE TABLE foreign_messages (counter INTEGER PRIMARY KEY, count INTEGER NOT NULL);
   CREATE TABLE expected (counter INTEGER PRIMARY KEY, count INTEGER NOT NULL);
   CREATE TABLE open_increments (
     counter INTEGER NOT NULL, chunk INTEGER NOT NULL, count INTEGER NOT NULL,
@@ -77,7 +80,7 @@ const ofOneRun = `
   ) WITHOUT ROWID;
   CREATE INDEX open_by_chunk ON open_increments (chunk);
   CREATE TABLE counted (counter INTEGER PRIMARY KEY, count REAL, is_named_right INTEGER NOT NULL);
-  CREATE TABLE verdicts (
+  CREATE TABLE findings (
     counter INTEGER PRIMARY KEY, kind TEXT NOT NULL, counted REAL, expected REAL NOT NULL, excess REAL NOT NULL
   );
   CREATE TABLE key_rows (
@@ -90,7 +93,7 @@ const cacheKib = 64 * 1024;
 
 /** Creates the tables, or reuses those of an interrupted rebuild. */
 export function prepareAuditDatabase(database: DatabaseSync): void {
-  // The file can be made again, so that it need not survive a power cut.
+  // The file can be created again, so it need not survive a power cut.
   database.exec(`
     PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
     PRAGMA cache_size = -${cacheKib};`);

@@ -13,7 +13,7 @@ interface Candidate extends CounterKey {
 interface Observation {
   readonly candidate: Candidate;
   readonly counted: number;
-  /** The sum of the chunks that surely had a dedup record at that moment. */
+  /** The sum of the chunks that certainly had a dedup record at that moment. */
   readonly least: number;
   /** Whether `least` is exact, except for chunks that the audit does not know yet. */
   readonly isExact: boolean;
@@ -95,9 +95,9 @@ async function observe(
 }
 
 /**
- * What is wrong with a counter: it `differs` by a known amount, or `differs_at_least`; it is
+ * The problem of a counter: it `differs` by a known amount, or `differs_at_least`; it is
  * `misnamed`, with another type or state than its key; `broken`, without a number; or `unsettled`,
- * since it was written to at every reading.
+ * because it changed during every read.
  */
 export type FindingKind = 'differs' | 'differs_at_least' | 'misnamed' | 'broken' | 'unsettled';
 
@@ -125,12 +125,13 @@ function settleUnfinished(
     database.run(insertFinding, id, 'broken', counted, least, 0);
     return;
   }
-  // Dedup records stay: a counter below their sum stays a finding.
+  // Counting is never undone, so a counter below the sum of its dedup records is a finding in any
+  // case.
   const kind = counted < least ? 'differs_at_least' : 'unsettled';
   database.run(insertFinding, id, kind, counted, least, counted - least);
 }
 
-const insertFinding = 'INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)';
+const insertFinding = 'INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?, ?)';
 
 function expectedOf(database: AuditDatabase, counter: number): number {
   return database.number('SELECT count FROM expected WHERE counter = ?', counter);

@@ -46,7 +46,7 @@ export interface CounterKey {
   readonly typeState: string;
 }
 
-/** What one transaction read. */
+/** The result of one transaction. */
 export interface Snapshot {
   /** Undefined if there is no row. */
   readonly counter: StoredCounter | undefined;
@@ -57,7 +57,7 @@ export interface Snapshot {
 /** How many chunks fit beside a counter into one TransactGetItems. */
 export const snapshotChunksMax = 99;
 
-/** What an audit reads of a store on AWS. All reads are consistent. */
+/** The reads of an audit of a store on AWS. All reads are consistent. */
 export class AuditSource {
   readonly #options: AuditSourceOptions;
   readonly rawStore: S3RawStore;
@@ -84,7 +84,7 @@ export class AuditSource {
     return Table?.TableSizeBytes ?? 0;
   }
 
-  /** Every ledger row that says what is counted. */
+  /** Every ledger row about counted batches, chunks or messages. */
   ledger(take: (rows: readonly LedgerRow[]) => void): Promise<void> {
     return this.#scan(this.#options.ledgerTable, {}, (items) => take(rowsOf(items)));
   }

@@ -7,7 +7,7 @@ import type { AuditSummary, Difference } from '../../../pipeline/audit.ts';
 import type { DateRange, ReceivedRange } from '../../../pipeline/store-admin.ts';
 import type { Backoff } from '../../../util/backoff.ts';
 import { deadChunks } from '../dead-letters/dead-letter-pass.ts';
-import { findLeastKeepMs } from '../ledger/settings.ts';
+import { findShortestRetentionMs } from '../ledger/settings.ts';
 import { compareKeys, keyDifferences, reusedKeys } from './key-findings.ts';
 import { pacer, paced } from '../pacer.ts';
 import { AuditReader } from './audit-rules.ts';
@@ -25,7 +25,7 @@ import { AuditDatabase } from './audit-database.ts';
 import { settleCounters } from './audit-settlement.ts';
 import { AuditSource } from './audit-source.ts';
 
-/** A store on AWS, as an audit reads it. */
+/** A store on AWS to audit. */
 export interface AuditedStore {
   readonly dynamodb: Pick<DynamoDBClient, 'send'>;
   readonly s3: Pick<S3Client, 'send'>;
@@ -44,7 +44,7 @@ export interface AuditedStore {
 
 export interface AuditOptions {
   readonly store: AuditedStore;
-  /** Retries what the SDK does not; `now` is the audit's clock. */
+  /** The backoff for requests that the SDK does not retry; `now` is the audit's clock. */
   readonly backoff: Backoff;
   /** The dates of the counters to compare; undefined: all. */
   readonly dates: DateRange | undefined;
@@ -57,14 +57,14 @@ export interface AuditOptions {
   readonly inFlightMs: number;
   /** Called after the listing, before anything else is read. */
   readonly onEstimate: (estimate: Estimate) => void;
-  /** Called now and then with the number of bodies read, and of all. */
+  /** Called now and then with the number of bodies read so far, and of all bodies. */
   readonly onProgress: (bodies: number, total: number) => void;
 }
 
 export interface AwsAuditSummary extends AuditSummary, AuditCounts {
-  /** Counters that could not be compared, since they were written to at every reading. */
+  /** Counters that could not be compared, because they changed during every read. */
   readonly unsettled: number;
-  /** Requests sent. */
+  /** The number of requests sent. */
   readonly requests: number;
 }
 
@@ -76,7 +76,7 @@ export interface AuditResult {
   /** Batches received since this must have a batch row; milliseconds since 1970. */
   readonly rowsSince: number;
   /** The shortest time for which keys were ever kept, in milliseconds. */
-  readonly leastKeepMs: number;
+  readonly shortestRetentionMs: number;
   readonly counts: AuditCounts;
   readonly requests: number;
 }
@@ -110,7 +110,7 @@ export async function auditStack(
 export function* differencesOf(result: AuditResult): Generator<Difference> {
   yield* batchDifferences(result.database, result);
   yield* keyDifferences(result.database);
-  yield* reusedKeys(result.database, result.leastKeepMs);
+  yield* reusedKeys(result.database, result.shortestRetentionMs);
   yield* counterDifferences(result.database);
 }
 
@@ -130,10 +130,10 @@ export async function runAudit(
     rawBucket: store.rawBucket,
     segments: Math.min(width, 16),
   });
-  const least = (await findLeastKeepMs(dynamodb, store.ledgerTable)) ?? store.keepMs;
-  const leastKeepMs = Math.min(least, store.keepMs);
+  const recorded = (await findShortestRetentionMs(dynamodb, store.ledgerTable)) ?? store.keepMs;
+  const shortestRetentionMs = Math.min(recorded, store.keepMs);
   const { now } = backoff;
-  const rules = { dayOf: store.dayOf, now, leastKeepMs, inFlightMs, width };
+  const rules = { dayOf: store.dayOf, now, shortestRetentionMs, inFlightMs, width };
   const reader = new AuditReader(source, database, rules);
   const size = await reader.measure(received);
   options.onEstimate(estimate(size, received === undefined));
@@ -164,7 +164,7 @@ export async function runAudit(
   const expiry = excludeExpiredBodies(database, store, now());
   await compareKeys(source, database, rules, received === undefined);
   return {
-    ...{ database, inFlightBefore, rowsSince: now() - leastKeepMs, leastKeepMs },
+    ...{ database, inFlightBefore, rowsSince: now() - shortestRetentionMs, shortestRetentionMs },
     counts: { ...countsOf(database, inFlightBefore), ...expiry },
     requests: pace.requests,
   };
@@ -187,23 +187,23 @@ async function excludeForeignMessages(
   { dates = allDates }: AuditOptions,
   { source, database }: { source: AuditSource; database: AuditDatabase },
 ): Promise<void> {
-  const before = database.number('SELECT sum(count) FROM strangers');
+  const before = database.number('SELECT sum(count) FROM foreign_messages');
   if (before === 0 && database.number(`SELECT count(*) ${exceeding}`) === 0) return;
-  database.run('CREATE TEMP TABLE strangers_before AS SELECT * FROM strangers');
-  database.run('DELETE FROM strangers');
+  database.run('CREATE TEMP TABLE foreign_messages_before AS SELECT * FROM foreign_messages');
+  database.run('DELETE FROM foreign_messages');
   await source.ledger((rows) =>
     database.addLedger(rows.filter(({ kind }) => kind === 'foreign_message')),
   );
   database.run(
-    `INSERT OR REPLACE INTO verdicts
+    `INSERT OR REPLACE INTO findings
      SELECT s.counter, 'unsettled', n.count, coalesce(e.count, 0), 0
-     FROM strangers s JOIN counters c ON c.id = s.counter
-     LEFT JOIN strangers_before b ON b.counter = s.counter
+     FROM foreign_messages s JOIN counters c ON c.id = s.counter
+     LEFT JOIN foreign_messages_before b ON b.counter = s.counter
      LEFT JOIN counted n ON n.counter = s.counter LEFT JOIN expected e ON e.counter = s.counter
      WHERE s.count > coalesce(b.count, 0) AND c.date BETWEEN ? AND ?`,
     ...[dates.from, dates.to],
   );
-  database.run('DROP TABLE strangers_before');
+  database.run('DROP TABLE foreign_messages_before');
 }
 
 function excludeExpiredBodies(database: AuditDatabase, { rawExpiryMs }: AuditedStore, now: number) {
@@ -213,14 +213,14 @@ function excludeExpiredBodies(database: AuditDatabase, { rawExpiryMs }: AuditedS
   return { wholeFrom, aboveExpired: excludeExpired(database, wholeFrom) };
 }
 
-const exceeding = `FROM verdicts WHERE kind = 'differs' AND excess > 0`;
+const exceeding = `FROM findings WHERE kind = 'differs' AND excess > 0`;
 
 /**
  * Dedup records of earlier versions name no counter. If they can explain all counters that exceed the
  * recount, these are no findings.
  */
 function tolerateUnattributed(database: AuditDatabase): void {
-  const unattributed = database.number('SELECT count FROM strangers WHERE counter = 0');
+  const unattributed = database.number('SELECT count FROM foreign_messages WHERE counter = 0');
   const excess = database.number(`SELECT sum(excess) ${exceeding}`);
   if (excess <= unattributed) database.run(`DELETE ${exceeding}`);
 }

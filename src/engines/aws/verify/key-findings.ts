@@ -1,6 +1,6 @@
 import { rawKeyOf } from '../../../domain/batch-id.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
-import { roomMs } from '../ledger/settings.ts';
+import { redriveMarginMs } from '../ledger/settings.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { pagesOf } from '../../../util/pages-of.ts';
 import type { AuditRules } from './audit-rules.ts';
@@ -70,10 +70,10 @@ const oneMismatch = mismatchesWhere('b.key = :key AND NOT is_valid');
 export async function compareKeys(
   source: Pick<AuditSource, 'keyRowsOf'>,
   database: AuditDatabase,
-  rules: Pick<AuditRules, 'now' | 'leastKeepMs' | 'width'>,
+  rules: Pick<AuditRules, 'now' | 'shortestRetentionMs' | 'width'>,
   isWhole: boolean,
 ): Promise<void> {
-  const { leastKeepMs: keep, now, width } = rules;
+  const { shortestRetentionMs: keep, now, width } = rules;
   const limit = keysAtOnce * width;
   for (let after = ''; ;) {
     const mismatches = database.named<KeyMismatch>(nextMismatches, {
@@ -172,9 +172,12 @@ const isCounted = (row: string) => `EXISTS (SELECT 1 FROM chunks c
 /**
  * The findings on keys under which two batches were counted, as after the row of a key was lost. A batch
  * that was received here cannot have the key of another one, nor be the same as a replayed one with its
- * key, until the other's row expires or its attempt is given up, which is `roomMs` earlier.
+ * key, until the other's row expires or its attempt is given up, which is `redriveMarginMs` earlier.
  */
-export function* reusedKeys(database: AuditDatabase, leastKeepMs: number): Generator<Difference> {
+export function* reusedKeys(
+  database: AuditDatabase,
+  shortestRetentionMs: number,
+): Generator<Difference> {
   const sql = `
     SELECT a.batch, a.received_at, o.batch AS other, o.received_at AS other_received_at
     FROM batch_keys a JOIN batch_keys o ON o.key = a.key AND o.batch <> a.batch
@@ -184,7 +187,7 @@ export function* reusedKeys(database: AuditDatabase, leastKeepMs: number): Gener
     AND abs(${keptSince('o')} - ${keptSince('a')}) < ? AND ${isCounted('a')} AND ${isCounted('o')}
     ORDER BY a.received_at, a.batch, o.batch`;
   type Row = { batch: string; received_at: number; other: string; other_received_at: number };
-  for (const row of database.each<Row>(sql, leastKeepMs - roomMs)) {
+  for (const row of database.each<Row>(sql, shortestRetentionMs - redriveMarginMs)) {
     const rawKeys = [
       rawKeyOf(row.batch, row.received_at),
       rawKeyOf(row.other, row.other_received_at),

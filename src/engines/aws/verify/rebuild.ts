@@ -51,7 +51,7 @@ export interface RebuildOptions extends Omit<AuditOptions, 'received'> {
 export interface WorkFileOptions {
   /** The directory of the audit database; an interrupted rebuild continues from it. */
   readonly workDir: string;
-  /** The name of the stack, for the name of the file. */
+  /** The name of the stack, for the file name. */
   readonly name: string;
 }
 
@@ -66,13 +66,14 @@ export interface RebuildSummary {
   readonly ledgerRows: number;
   /** Batches that were dropped, since their body is damaged or missing. */
   readonly withoutDamaged: number;
-  /** Counters left unchanged, since they were written to at every reading or hold no number. */
+  /** Counters left unchanged, because they changed during every read or hold no number. */
   readonly left: number;
 }
 
 /**
- * Rebuilds the counters from the raw bodies while the stack runs: runs the audit, then adds to each
- * counter what it lacks. Concurrent increments stay, since sums do not depend on the order.
+ * Rebuilds the counters from the raw bodies while the stack runs: runs the audit, then corrects
+ * each counter by its difference. Concurrent increments stay, since sums do not depend on the
+ * order.
  * @throws if bodies are damaged or missing, unless `withoutDamaged` is set.
  */
 export async function rebuildStack(
@@ -92,7 +93,7 @@ export async function rebuildStack(
   return summary;
 }
 
-/** The same with an open audit database. */
+/** Rebuilds with an open audit database. */
 export async function rebuildWith(
   options: RebuildOptions,
   database: AuditDatabase,
@@ -105,7 +106,7 @@ export async function rebuildWith(
   for (const difference of differencesOf(result)) options.onDifference(difference);
   if (!options.withoutDamaged) refuseDamaged(database);
   const left = database.number(
-    `SELECT count(*) FROM verdicts WHERE kind NOT IN ('differs', 'misnamed')`,
+    `SELECT count(*) FROM findings WHERE kind NOT IN ('differs', 'misnamed')`,
   );
   const { counts } = result;
   const nothing = { corrected: 0, steps: 0, chunksCounted: 0, ledgerRows: 0, withoutDamaged: 0 };
@@ -145,12 +146,12 @@ function refuseDamaged(database: AuditDatabase): void {
   const damaged = database.number(`SELECT count(*) FROM (${damagedBatches})`);
   if (damaged === 0 && groups > 0) {
     throw new Error(
-      `${groups} groups of raw bodies are damaged, and which batches they have is not known. Restore them, or leave them out with --without-damaged. Nothing was changed.`,
+      `${groups} groups of raw bodies are damaged, and their batches are unknown. Restore them, or skip them with --without-damaged. Nothing was changed.`,
     );
   }
   if (damaged === 0) return;
   throw new Error(
-    `The raw bodies of ${damaged} batches are damaged or missing and cannot be counted again. Restore them, or leave them out with --without-damaged. Nothing was changed.`,
+    `The raw bodies of ${damaged} batches are damaged or missing and cannot be counted again. Restore them, or skip them with --without-damaged. Nothing was changed.`,
   );
 }
 
@@ -189,13 +190,13 @@ class Rebuild {
       await this.#putRow({
         ...keyItem(droppedBatchKey(batch)),
         dropped_at: { N: String(this.#options.backoff.now()) },
-        reason: { S: 'its raw body is damaged or gone' },
+        reason: { S: 'its raw body is damaged or missing' },
       });
     }
     return batches.length;
   }
 
-  /** Restores missing dedup records. If one exists by now, the chunk was counted twice. */
+  /** Restores missing dedup records. If a record exists by now, the chunk was counted twice. */
   async #restoreDedupRecords(): Promise<void> {
     const chunks = this.#database.all<{ id: number; batch: string; chunk: number; items: number }>(
       `SELECT id, batch, chunk, items FROM chunks WHERE state = ${chunkStates.unrecorded} ORDER BY id`,
@@ -208,10 +209,10 @@ class Rebuild {
 
   #addExcess(chunk: number): void {
     this.#database.run(
-      `INSERT INTO verdicts
+      `INSERT INTO findings
        SELECT o.counter, 'differs', coalesce(n.count, 0), coalesce(n.count, 0) - o.count, o.count
        FROM open_increments o LEFT JOIN counted n ON n.counter = o.counter WHERE o.chunk = ?
-       ON CONFLICT DO UPDATE SET excess = verdicts.excess + excluded.excess`,
+       ON CONFLICT DO UPDATE SET excess = findings.excess + excluded.excess`,
       chunk,
     );
   }
@@ -231,7 +232,7 @@ class Rebuild {
     const rows = this.#database.all<Correction>(
       `SELECT c.date, c.type_state AS typeState, c.type, c.state, v.counted AS count,
          -v.excess AS change
-       FROM verdicts v JOIN counters c ON c.id = v.counter
+       FROM findings v JOIN counters c ON c.id = v.counter
        WHERE v.kind IN ('differs', 'misnamed') ORDER BY c.date, c.type_state`,
     );
     const groups = groupCorrections(rows);
@@ -246,7 +247,7 @@ class Rebuild {
   async #removeZeros(tables: CorrectionTables): Promise<void> {
     const zeros = this.#database.all<CounterKey>(
       `SELECT c.date, c.type_state AS typeState FROM counters c
-       JOIN counted n ON n.counter = c.id LEFT JOIN verdicts v ON v.counter = c.id
+       JOIN counted n ON n.counter = c.id LEFT JOIN findings v ON v.counter = c.id
        WHERE coalesce(v.kind, 'differs') = 'differs' AND n.count - coalesce(v.excess, 0) = 0
        AND NOT EXISTS (SELECT 1 FROM expected e WHERE e.counter = c.id AND e.count <> 0)`,
     );
@@ -301,7 +302,7 @@ class Rebuild {
     }
     const records = this.#database.all<{ batch: string; chunk: number; items: number }>(
       `SELECT c.batch, c.chunk, c.items FROM chunks c
-       JOIN marks m ON m.batch = c.batch AND m.chunk = c.chunk
+       JOIN dedup_records m ON m.batch = c.batch AND m.chunk = c.chunk
        WHERE m.dropped = 0 AND m.items IS NOT c.items AND c.state = ${chunkStates.recorded}`,
     );
     for (const { batch, chunk, items } of records)

@@ -98,7 +98,7 @@ export async function removeStrayDedupRecords(
       strays.filter((stray) => !isInBlock(stray)),
       fencedWritesMax,
     ),
-    // Some may share a row, which a transaction can write only once.
+    // Several records may share a row, which a transaction can write only once.
     ...pagesOf(strays.filter(isInBlock), 1),
   ];
   let removed = 0;

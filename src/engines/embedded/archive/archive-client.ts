@@ -7,13 +7,16 @@ import type { ArchivePositions } from './archive-positions.ts';
 
 /** The state of an archive, with counts for metrics. */
 export interface ArchiveStatus extends ArchiveState {
-  /** Since this server started. */
+  /** Counted since this server started. */
   readonly uploads: number;
   readonly uploadedBytes: number;
   readonly failures: number;
 }
 
-/** A problem that lasts this long, in milliseconds, is more than an upload that has to be repeated. */
+/**
+ * The archive counts as unreachable once a problem has lasted this long, in milliseconds; shorter
+ * problems are ordinary retries.
+ */
 const awayAfterMs = 2_000;
 
 /** The main thread's side of the archive's thread. */
@@ -21,7 +24,7 @@ export class ArchiveClient {
   /** Resolves with the reason if the archive cannot be continued; never rejects. */
   readonly failed: Promise<Error>;
   readonly positions: ArchivePositions;
-  /** Called whenever the archive holds more. */
+  /** Called whenever the archive has stored more of the log. */
   onArchived: () => void = () => undefined;
   readonly #options: ArchiveOptions;
   readonly #worker: Worker;
@@ -29,10 +32,10 @@ export class ArchiveClient {
   readonly #closed = Promise.withResolvers<undefined>();
   #onProblem: (problem: string | undefined) => void = () => undefined;
   #onPruned: (outcome: Pruned) => void = () => undefined;
-  /** What retention did before it was followed. */
+  /** The result of retention from before a listener was set. */
   #pruned: Pruned | undefined;
   #problem: string | undefined;
-  /** By a clock that only goes forward, in milliseconds. */
+  /** The time of a monotonic clock, in milliseconds. */
   #problemSince = Number.POSITIVE_INFINITY;
   #uploads = 0;
   #uploadedBytes = 0;
@@ -48,7 +51,7 @@ export class ArchiveClient {
     positions: ArchivePositions,
   ): Promise<ArchiveClient> {
     const { memory } = positions;
-    // Until the archive is read.
+    // The thread sets it once it has read the archive.
     positions.archivedAt = Date.now();
     const started = await startWorker('archive/ship/archive-thread', {
       workerData: { options, dataDir, memory } satisfies ArchiveSettings,
@@ -108,10 +111,10 @@ export class ArchiveClient {
     if (this.#pruned !== undefined) onPruned(this.#pruned);
   }
 
-  /** Ships what is durable, for at most `graceMs`, and ends the thread. */
+  /** Ships the durable log for at most `graceMs`, and ends the thread. */
   async close(graceMs: number): Promise<void> {
     this.#worker.postMessage(graceMs);
-    // An attempt on its way is not waited for.
+    // Does not wait for a request in flight.
     const timer = setTimeout(() => this.#closed.resolve(undefined), graceMs + 500);
     await this.#closed.promise;
     clearTimeout(timer);

@@ -4,17 +4,17 @@ import type { Archived } from './ship/archiver.ts';
 export interface ArchiveOptions {
   /** `s3://bucket/prefix` or `file:///directory`. */
   readonly url: string;
-  /** Whether clients are answered only once their batches are in the archive, too. */
+  /** Whether clients get a response only once their batches are in the archive, too. */
   readonly isSync: boolean;
   /** How long records may wait to be shipped together. */
   readonly intervalMs: number;
   /** How many bytes of the log may be shipped per second. */
   readonly bytesPerSecondMax: number;
-  /** How long the archive keeps batches, in running time; undefined: for ever. */
+  /** How long the archive keeps batches, in running time; undefined: forever. */
   readonly keepMs?: number | undefined;
 }
 
-/** What retention has removed from the archive, or why it could not. */
+/** What retention has removed from the archive, or why it failed. */
 export type Pruned =
   | { readonly objects: number; readonly bytes: number; readonly problem?: never }
   | { readonly problem: string };
@@ -22,14 +22,17 @@ export type Pruned =
 export interface ArchiveSettings {
   readonly options: ArchiveOptions;
   readonly dataDir: string;
-  /** Of `ArchivePositions`. */
+  /** The memory of `ArchivePositions`. */
   readonly memory: SharedArrayBuffer;
 }
 
-/** To the thread goes only the time, in milliseconds, for which it may ship on before it ends. */
+/**
+ * The only message to the thread is how long it may continue to ship before it must stop, in
+ * milliseconds.
+ */
 export type FromArchive =
   | ({ readonly kind: 'archived' } & Archived)
-  /** Why the archive cannot be reached now; undefined: it can be again. */
+  /** Why the archive cannot be reached now; undefined: it can be reached again. */
   | { readonly kind: 'problem'; readonly problem: string | undefined }
   | ({ readonly kind: 'pruned' } & Pruned)
   /** The archive cannot be continued; the message says why and what to do. */

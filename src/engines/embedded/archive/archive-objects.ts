@@ -14,19 +14,24 @@ import type { LogPosition } from '../log/frame.ts';
  *                                         segments are gone
  *   tokens/<number>.zst                   tokens.json
  *
- * The numbers of the tail are consecutive, so that two servers that both go on after the same piece
- * create the same name, which only one of them can. Each object is one zstd frame with a checksum of
+ * The numbers of the tail are consecutive, so that two servers that both continue after the same piece try to create the same name, and only one succeeds. Each object is one zstd frame with a checksum of
  * its content. A piece is a line of JSON, its header, and then bytes of the log as they are on disk.
  */
 
-/** A server's first object in the archive: the numbers go on at `next`, and no earlier server's may follow. */
+/**
+ * A server's first object in the archive. Numbering continues at `next`; later objects of earlier
+ * servers are ignored.
+ */
 export interface Claim {
   readonly kind: 'claim';
-  /** Random. */
+  /** A random id. */
   readonly id: string;
-  /** So that objects of an earlier server that are still on their way do not take names of this one. */
+  /**
+   * Leaves a gap, so that uploads of an earlier server that are still in flight do not take names
+   * of this one.
+   */
   readonly next: number;
-  /** Where the pieces go on. */
+  /** The position in the log at which the pieces continue. */
   readonly from: LogPosition;
   readonly host: string;
   readonly directory: string;
@@ -37,13 +42,13 @@ export interface Claim {
 /** A piece of the log within one segment. It begins and ends with a record, or begins with the segment. */
 export interface PieceHeader {
   readonly kind: 'piece';
-  /** Of the server that made it. */
+  /** The claim of the server that uploaded the piece. */
   readonly claim: string;
   /** The position of the segment. */
   readonly base: LogPosition;
   readonly from: LogPosition;
   readonly to: LogPosition;
-  /** All objects of the tail before this number were in the archive when this one was made. */
+  /** All objects of the tail before this number were in the archive when this one was created. */
   readonly confirmed: number;
   /** When it was cut, in milliseconds since 1970. */
   readonly at: number;
@@ -62,9 +67,12 @@ export interface ArchivedSegment {
   readonly storedBytes: number;
   readonly base: LogPosition;
   readonly end: LogPosition;
-  /** The last piece that it holds. */
+  /** The number of the last piece that it holds. */
   readonly lastNumber: number;
-  /** Of the server that merged it: the last claim before the pieces that follow, or one of those is. */
+  /**
+   * The number of the claim of the server that merged it. It is the last claim before the pieces
+   * that follow, unless one of these objects is a later claim.
+   */
   readonly claimNumber: number;
   /** When its last piece was cut, in milliseconds since 1970. */
   readonly at: number;

@@ -1,8 +1,8 @@
 import type { LogPosition } from '../log/frame.ts';
 
 /**
- * Words: the durable end of the log, what the archive holds, what it needs no longer, and the time
- * before which everything is archived.
+ * Words: the durable end of the log, the end of the archived log, the position before which the
+ * archive needs no segments, and the time before which everything is archived.
  */
 const durable = 0;
 const archived = 1;
@@ -11,13 +11,14 @@ const archivedTime = 3;
 const words = 4;
 
 /**
- * Positions that the writer and the archive's thread tell each other through shared memory. The writer
- * sets how far the log is durable; the archive how far it holds it, and which segments may be removed.
+ * Positions that the writer and the archive's thread exchange through shared memory. The writer
+ * sets the durable end of the log; the archive's thread sets the end of the archived log, and which
+ * segments may be removed.
  */
 export class ArchivePositions {
   readonly memory: SharedArrayBuffer;
   readonly #positions: BigInt64Array;
-  /** Changes with `durableEnd`, to wait for. */
+  /** A counter that changes with `durableEnd`, for `Atomics.waitAsync`. */
   readonly #changes: Int32Array;
 
   constructor(memory = new SharedArrayBuffer(words * 8 + 4)) {

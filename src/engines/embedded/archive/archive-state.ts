@@ -7,8 +7,9 @@ import { nodeFileSystem } from '../log/file-system.ts';
 import { writeDurably } from '../tokens/token-marker.ts';
 
 /**
- * What a data directory knows of its archive: the ids of claims after which it may go on. The last one
- * in the archive must be among them; otherwise another server has taken over.
+ * A data directory's record of its archive: the ids of the claims after which it may continue
+ * writing. The last claim in the archive must be one of them; otherwise another server has taken
+ * over.
  */
 export interface ArchiveState {
   readonly claims: readonly string[];
@@ -31,7 +32,7 @@ export function readArchiveState(path: string): ArchiveState | undefined {
     const { claims } = JSON.parse(text) as { claims: unknown };
     if (Array.isArray(claims)) return { claims: claims.map(String) };
   } catch {
-    // The sentence below says what to do.
+    // The error below says what to do.
   }
   throw new Error(
     `${path} is damaged. Remove it, and archive to another prefix, or restore the data directory from its archive.`,

@@ -10,7 +10,10 @@ import { compress, stateName, statePosition } from './archive-objects.ts';
 import type { ObjectStore } from './stores/object-store.ts';
 import { ArchiveDamaged, readObject, type ArchiveContent } from './read-archive.ts';
 
-/** What `pipeline.db` knows of the removed segments, as the database of a log that begins after them. */
+/**
+ * Copies what `pipeline.db` has recorded about the removed segments, as the database of a log that
+ * begins after them.
+ */
 const copyBeginning = `
   INSERT INTO counters SELECT * FROM live.removed_counters;
   INSERT INTO removed_counters SELECT * FROM live.removed_counters;
@@ -28,10 +31,10 @@ const copyBeginning = `
 `;
 
 /**
- * Stores the database as of the beginning of the log, whose older segments retention has removed, so
- * that a restore knows what these had counted.
+ * Stores the database as of the beginning of the log, whose older segments retention has removed,
+ * so that a restore has the counts of these.
  * @param begin where the log in the archive begins.
- * @throws {RemovalNotRecorded} if the database does not know it.
+ * @throws {RemovalNotRecorded} if the database has not recorded it.
  */
 export async function shipState(
   store: ObjectStore,
@@ -84,6 +87,6 @@ export async function restoreState(
     return;
   }
   throw new ArchiveDamaged(
-    `${store.url} holds the log from byte ${begin} on, and does not know what was counted before that, or only until a time after the one to restore.`,
+    `${store.url} holds the log only from byte ${begin} on, and no counters of the part before that, or only those of a later time than --until.`,
   );
 }

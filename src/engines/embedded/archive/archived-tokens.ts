@@ -7,7 +7,7 @@ import type { ObjectStore } from './stores/object-store.ts';
 
 /**
  * Ships `tokens.json`, which has only hashes of tokens, whenever it has changed, so that a restored
- * server lets in the same clients.
+ * server accepts the same tokens.
  */
 export class TokenShipper {
   readonly #path: string;
@@ -32,7 +32,8 @@ export class TokenShipper {
     if (known === undefined || !decompress(known).equals(content)) {
       const number = (last ?? 0) + 1;
       const created = await store.create(tokensName(logId, number), compress(content));
-      if (created === 'exists') throw new Error(`${tokensName(logId, number)} has just been made`);
+      if (created === 'exists')
+        throw new Error(`${tokensName(logId, number)} has just been created`);
       for (const one of earlier) await store.remove(tokensName(logId, one));
     }
     this.#shipped = hashOf(content);
@@ -57,7 +58,7 @@ export async function archivedTokens(
   if (listed === undefined) return undefined;
   let name = tokensName(logId, listed);
   let last = await store.get(name);
-  // By number, because a listing may come late.
+  // By number, because a listing may be out of date.
   for (let number = listed + 1; ; number++) {
     const later = await store.get(tokensName(logId, number));
     if (later === undefined) break;
@@ -66,9 +67,7 @@ export async function archivedTokens(
   }
   // Without tokens, the restored server would be open to everyone.
   if (last === undefined) {
-    throw new Error(
-      `The tokens in ${store.url} have been replaced meanwhile. Run the command again.`,
-    );
+    throw new Error(`The tokens in ${store.url} were replaced meanwhile. Run the command again.`);
   }
   return readObject(store, name, last);
 }

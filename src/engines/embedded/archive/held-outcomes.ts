@@ -2,12 +2,12 @@ import type { LogPosition } from '../log/frame.ts';
 import type { OtherOutcomes } from '../writer/submission-ring.ts';
 
 interface HeldGroup {
-  /** The outcomes of the submissions below it. */
+  /** The outcomes are those of the submissions below this number. */
   readonly through: number;
   readonly others: OtherOutcomes;
-  /** What they acknowledge is in the log before it. */
+  /** The log contains the acknowledged batches before this position. */
   readonly end: LogPosition;
-  /** By a clock that only goes forward, in milliseconds. */
+  /** The time of a monotonic clock, in milliseconds. */
   readonly since: number;
 }
 
@@ -21,19 +21,22 @@ interface HeldOutcomesOptions {
 
 const checkMs = 250;
 
-/** Outcomes that clients get once the archive holds what they acknowledge, or after a time. */
+/**
+ * Holds outcomes back until the archive has the batches that they acknowledge, or for a maximum
+ * time.
+ */
 export class HeldOutcomes {
   readonly #options: HeldOutcomesOptions;
   readonly #groups: HeldGroup[] = [];
   #timer: NodeJS.Timeout | undefined;
-  /** The end of the archive when outcomes were last given up. */
+  /** The end of the archive when outcomes were last released as not archived. */
   #givenUpAt: LogPosition | undefined;
 
   constructor(options: HeldOutcomesOptions) {
     this.#options = options;
   }
 
-  /** Whether outcomes were given up, and the archive has stored nothing since. */
+  /** Whether outcomes were released as not archived, and the archive has stored nothing since. */
   get isStuck(): boolean {
     return this.#givenUpAt !== undefined && this.#options.archivedEnd() <= this.#givenUpAt;
   }
@@ -44,7 +47,7 @@ export class HeldOutcomes {
     if (this.#groups.length > 0) this.#timer ??= setInterval(() => this.#giveUp(), checkMs);
   }
 
-  /** Answers what the archive holds. */
+  /** Releases the outcomes of batches that the archive has. */
   release(): void {
     const archivedEnd = this.#options.archivedEnd();
     let ready = 0;
@@ -53,7 +56,7 @@ export class HeldOutcomes {
     this.#stopTimer();
   }
 
-  /** Answers everything: it is not known to be archived. */
+  /** Releases all as not archived: their clients get an error. */
   abandon(): void {
     this.release();
     for (const group of this.#groups.splice(0)) this.#options.answer(group, false);

@@ -19,7 +19,7 @@ export interface NumberedPiece extends PieceHeader {
   readonly number: number;
 }
 
-/** What an archive holds of a log, from `begin` to `end` without a hole. */
+/** The part of a log in an archive, from `begin` to `end` without a gap. */
 export interface ArchiveContent {
   readonly logId: string;
   readonly begin: LogPosition;
@@ -32,27 +32,30 @@ export interface ArchiveContent {
   readonly next: number;
   /** The last server's claim; undefined if the archive is empty, or has lost it. */
   readonly claim: (Claim & { readonly number: number }) | undefined;
-  /** Shorter objects of the same segments, which a merge has not removed yet. */
+  /** Shorter objects of these segments, which no merge has removed yet. */
   readonly superseded: readonly ArchivedSegment[];
   /** The numbers of the tail before `pieces`: earlier claims, and pieces that no merge has removed yet. */
   readonly earlier: readonly number[];
-  /** Why it ends at `end`, although the archive had more; undefined if nothing is missing or damaged. */
+  /**
+   * Why it ends at `end`, although the archive had more of the log; undefined if nothing is missing
+   * or damaged.
+   */
   readonly damage: ArchiveDamaged | undefined;
 }
 
-/** The archive lacks, or cannot read, a part of the log that it had. */
+/** A part of the log that the archive had is missing or unreadable. */
 export class ArchiveDamaged extends Error {
   override readonly name = 'ArchiveDamaged';
 }
 
-/** Only claims are lost, so no part of the log is. */
+/** Only claims are lost, and no part of the log. */
 export class ClaimLost extends ArchiveDamaged {
   constructor({ message, cause }: ArchiveDamaged) {
     super(`${message} It was a claim, which holds no part of the log.`, { cause });
   }
 }
 
-/** What an object holds. @throws {ArchiveDamaged} */
+/** The content of an object. @throws {ArchiveDamaged} */
 export function readObject(store: ObjectStore, name: string, object: Uint8Array): Buffer {
   try {
     return decompress(object);
@@ -82,8 +85,8 @@ export async function onlyLogId(store: ObjectStore): Promise<string> {
 }
 
 /**
- * Reads what an archive holds of a log, also while a server ships to it. Reads the tail by number, so
- * that objects which are listed late are not missed.
+ * Reads what an archive holds of a log, also while a server ships to it. Reads the tail by number,
+ * so that objects missing from an outdated listing are found.
  * @throws {ArchiveDamaged}
  */
 export async function readArchive(store: ObjectStore, logId: string): Promise<ArchiveContent> {
@@ -93,8 +96,8 @@ export async function readArchive(store: ObjectStore, logId: string): Promise<Ar
 }
 
 /**
- * Reads an archive as `readArchive` does, but up to the first piece or segment that is missing or
- * damaged, and past claims that are.
+ * Reads an archive as `readArchive` does, but up to the first missing or damaged piece or segment,
+ * and past missing or damaged claims.
  */
 export function readUpToDamage(store: ObjectStore, logId: string): Promise<ArchiveContent> {
   return readContent(store, logId, true);
@@ -108,7 +111,7 @@ async function readContent(
   let listed = await listSegments(store, logId);
   for (let attempt = 1; ; attempt++) {
     const content = await readTailAfter(store, logId, { listed, isPastClaims });
-    // A merge in the meantime has removed pieces: what they held is in a new segment.
+    // A merge has removed pieces meanwhile: their content is in a new segment.
     const before = namesOf(listed);
     listed = await listSegments(store, logId);
     const isCurrent =
@@ -165,7 +168,7 @@ function namesOf(segments: readonly ArchivedSegment[]): string {
   return segments.map(({ name }) => name).join();
 }
 
-/** Of the objects with the same base, the longest; and the others. */
+/** The longest of the objects with the same base, and the others. */
 export function longestOfEach(listed: readonly ArchivedSegment[]) {
   const byBase = new Map<LogPosition, ArchivedSegment>();
   for (const segment of listed) {
@@ -201,7 +204,7 @@ function endedBy(damage: ArchiveDamaged, last: ArchivedSegment | undefined): Tai
 type Tail = Pick<ArchiveContent, 'begin' | 'end' | 'next' | 'pieces' | 'claim' | 'damage'>;
 
 interface TailWalk {
-  /** Of the next object. */
+  /** The number of the next object. */
   number: number;
   begin: LogPosition | undefined;
   end: LogPosition;
@@ -248,7 +251,7 @@ class TailReader {
     return { begin, end, next, pieces, claim: known, damage };
   }
 
-  /** @throws {ArchiveDamaged} at the first object that is damaged, or was there and is missing. */
+  /** @throws {ArchiveDamaged} at the first object that is damaged, or existed and is missing. */
   async #follow(walk: TailWalk): Promise<void> {
     for (;;) {
       const found = await this.#get(walk.number);
@@ -269,9 +272,10 @@ class TailReader {
   }
 
   /**
-   * The number of a later object that begins where the log ends so far. It shows that what is missing or
-   * damaged before it was a claim, which holds no part of the log: a piece is never empty. And it is
-   * not a late piece of an earlier server: the one before it would have been made under the claim's name.
+   * The number of a later object that begins where the log ends so far. It shows that the missing
+   * or damaged object before it was a claim, which holds no part of the log: a piece is never
+   * empty. Nor is it a late piece of an earlier server: the piece before that would have taken the
+   * claim's name.
    */
   async #continuation({ number, end }: TailWalk): Promise<number | undefined> {
     for (const later of this.#listed.filter((one) => one > number)) {
@@ -290,7 +294,7 @@ class TailReader {
     return found;
   }
 
-  /** Reads some objects at once, keeps no bytes of pieces, and forgets those before. */
+  /** Reads some objects concurrently; keeps no bytes of pieces, and discards earlier objects. */
   async #readFrom(first: number): Promise<void> {
     this.#found.clear();
     const listed = this.#listed.filter((number) => number > first);
@@ -310,8 +314,8 @@ class TailReader {
   }
 
   /**
-   * Objects after a missing one are either those of uploads that were on their way when a server
-   * ended, or they show that it was there.
+   * Objects after a missing one come from uploads in flight when a server ended, or prove that the
+   * missing one existed.
    */
   async #checkNoneMissing(missing: number): Promise<void> {
     for (const number of this.#listed.filter((one) => one > missing)) {
@@ -319,14 +323,15 @@ class TailReader {
       const wasThere = found?.kind === 'claim' || (found?.confirmed ?? 0) > missing;
       if (!wasThere) continue;
       throw new ArchiveDamaged(
-        `${tailName(this.#logId, missing)} is missing in ${this.#store.url}, although it was there when ${tailName(this.#logId, number)} was made.`,
+        `${tailName(this.#logId, missing)} is missing in ${this.#store.url}, although it existed when ${tailName(this.#logId, number)} was created.`,
       );
     }
   }
 
   /**
-   * The claim of the server that made the last segment, if no other follows. Not by a listing, which may
-   * show a claim late, or one that came too late to count; see `isInTime`.
+   * The claim of the server that created the last segment, if no other follows. Not taken from a
+   * listing, which may be out of date, or show a claim that was created too late to count; see
+   * `isInTime`.
    */
   async #claimOf(
     last: ArchivedSegment | undefined,
@@ -377,9 +382,9 @@ export async function getTail(
 }
 
 /**
- * Whether a claim counts that has just been made under a number. Until then, an earlier server may have
- * used the number for a piece, and removed that after a merge, so that the name was free again. Readers
- * then never come to that number.
+ * Whether a claim that was just created under a number counts. An earlier server may have used the
+ * number for a piece before, and removed the piece after a merge, so that the name was free again.
+ * Readers then never reach that number.
  */
 export async function isInTime(
   store: ObjectStore,

@@ -21,8 +21,8 @@ import { makeDirectories } from '../../../util/directories.ts';
  * system errors (`code` such as ENOSPC, EIO, EACCES).
  */
 export interface FileSystem {
-  /** Makes the directory and its missing parents. Durable once the parent is synced. */
-  makeDirectory(directory: string): void;
+  /** Creates the directory and its missing parents. Durable once the parent is synced. */
+  createDirectory(directory: string): void;
   /** The names in a directory, in no particular order. */
   list(directory: string): string[];
   /** `create` fails with EEXIST if the file exists; the others with ENOENT if it does not. */
@@ -45,8 +45,8 @@ export interface LogFile {
   /** Makes content and length durable (fdatasync). After a failure, the content on disk is unknown. */
   sync(): void;
   /**
-   * Syncs in the background what was written before the call; `done` is called with the error or
-   * null. The caller must not start another sync, nor close the file, before that.
+   * Syncs earlier writes in the background; `done` is called with the error or null. The caller
+   * must not start another sync, nor close the file, before that.
    */
   startSync(done: (error: unknown) => void): void;
   close(): void;
@@ -55,7 +55,7 @@ export interface LogFile {
 const flags = { read: 'r', 'read-write': 'r+', create: 'wx+' } as const;
 
 export const nodeFileSystem: FileSystem = {
-  makeDirectory: (directory) => makeDirectories(directory, 0o777),
+  createDirectory: (directory) => makeDirectories(directory, 0o777),
   list: (directory) => readdirSync(directory),
   open: (path, mode) => nodeLogFile(openSync(path, flags[mode], 0o640)),
   remove: (path) => unlinkSync(path),

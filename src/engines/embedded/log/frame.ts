@@ -28,7 +28,7 @@ export interface LogRecord {
   readonly idempotency: { readonly key: string; readonly bodySha256: Uint8Array } | undefined;
   /** See `RawBatch`. */
   readonly excluded?: readonly number[];
-  /** Of a replayed batch: its id in the installation that received it. */
+  /** The id that a replayed batch had in the installation that received it. */
   readonly originId?: BatchId;
   /** The raw body, byte for byte. */
   readonly body: Uint8Array;
@@ -98,7 +98,7 @@ export function encodeHead(
   return end - offset;
 }
 
-/** Writes all before the body but the checksum; returns where the body goes. */
+/** Writes the part before the body except the checksum; returns the offset of the body. */
 function encodeFields(record: LogRecord, target: Buffer, offset: number): number {
   const { idempotency } = record;
   const length = frameLength(record);

@@ -94,7 +94,8 @@ export class LogReader {
 
   #segmentOf(position: LogPosition): Segment | undefined {
     const known = segmentOf(this.#segments, position);
-    // There may be a newer segment than the last known one, or that one may have been removed.
+    // There may be a newer segment than the last known one, or the last known one may have been
+    // removed.
     if (known !== undefined && known !== this.#segments.at(-1)) return known;
     this.#segments = listSegments(this.#fileSystem, this.#directory);
     return segmentOf(this.#segments, position);

@@ -19,7 +19,7 @@ export function rawKeyOfRecord(record: LogRecord): string {
   return rawKeyOf(batchIdOf(record), record.receivedAt);
 }
 
-/** What `findRecord` needs to look up records. */
+/** The lookups that `findRecord` needs. */
 export interface RecordLookup {
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;
   /** The position of a replayed batch. */
@@ -36,8 +36,8 @@ export function findRecord(
   const ownPosition = positionOfBatchId(batchId);
   const own = ownPosition === undefined ? undefined : recordAt(ownPosition);
   if (isOurs(own)) return own;
-  const place = positionOfReplayed(batchId);
-  const replayed = place === undefined ? undefined : recordAt(place);
+  const replayedPosition = positionOfReplayed(batchId);
+  const replayed = replayedPosition === undefined ? undefined : recordAt(replayedPosition);
   return isOurs(replayed) ? replayed : undefined;
 }
 

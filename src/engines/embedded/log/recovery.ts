@@ -27,16 +27,16 @@ export class LogDamaged extends Error {
   }
 }
 
-/** What to do about missing segments whose increments pipeline.db has not recorded. */
+/** Advice about missing segments whose increments pipeline.db has not recorded. */
 export const unrecordedRemovalHint =
-  'If old segments were removed there (--keep-raw) by a version that did not record what they counted, or if pipeline.db was restored from a backup older than their removal, the counters are correct: put back the pipeline.db that was in use when they were removed, or leave everything as it is, and do not rebuild.';
+  'If old segments were removed there (--keep-raw) by a version that did not record their counts, or if pipeline.db was restored from a backup older than their removal, the counters are correct: put back the pipeline.db that was in use when they were removed, or leave everything as it is, and do not rebuild.';
 
 export class RemovalNotRecorded extends Error {
   override readonly name = 'RemovalNotRecorded';
 
   constructor(through: LogPosition) {
     super(
-      `The log before byte ${through} is missing, and pipeline.db does not record what it counted. ${unrecordedRemovalHint}`,
+      `The log before byte ${through} is missing, and pipeline.db has no record of its counts. ${unrecordedRemovalHint}`,
     );
   }
 }

@@ -15,7 +15,7 @@ const headerBytes = 48;
 const pieceBytes = 1024 * 1024;
 
 const copyName = 'rewrite.copy';
-/** A copy of the copy, before it takes its place. */
+/** A copy of the copy file, which then replaces it. */
 const secondName = 'rewrite.copy.new';
 
 interface RewriteOptions {

@@ -55,7 +55,7 @@ export function findLog(
 interface ScanRange extends LogLocation {
   /** The end of a record, or 0. */
   readonly from: LogPosition;
-  /** Not after the end of what is durable. */
+  /** At most the end of the durable log. */
   readonly through: LogPosition;
 }
 

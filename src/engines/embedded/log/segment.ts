@@ -11,9 +11,9 @@ export interface Segment {
   readonly path: string;
 }
 
-/** What all segments of a log share. */
+/** The properties that all segments of a log share. */
 export interface LogIdentity {
-  /** 16 random bytes. */
+  /** The log's id, 16 random bytes. */
   readonly logId: Buffer;
   /** The day rule, as `dayRule` names it. */
   readonly dayZone: string;
@@ -180,7 +180,7 @@ export function saltOfLog(logId: Uint8Array): number {
   return crc32(logId);
 }
 
-/** Writes all of `bytes`, in as many writes as that takes. */
+/** Writes all of `bytes`, in as many writes as necessary. */
 export function writeFully(file: LogFile, bytes: Uint8Array, offset: number): void {
   let written = 0;
   while (written < bytes.length) {

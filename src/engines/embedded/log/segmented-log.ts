@@ -44,8 +44,8 @@ export interface LogOptions {
    */
   readonly allocateBytes?: number;
   /**
-   * Longer bodies are not staged, but written at once from where they are. 32 KiB by default: above,
-   * another write costs less than a copy.
+   * Longer bodies are not staged, but written at once from their own memory. 32 KiB by default:
+   * above that, another write costs less than a copy.
    */
   readonly stagedBodyBytesMax?: number;
   /** The log is counted up to this position. */
@@ -74,8 +74,8 @@ export interface Staged {
 
 /**
  * The append-only log, for its only writer. Records are staged, then committed together with one
- * sync. After any failure the log accepts nothing more: a failed sync is never retried, because the
- * kernel may report success although the data is lost. Committed records stay durable.
+ * sync. After any failure the log accepts no more records: a failed sync is never retried, because
+ * the kernel may report success although the data is lost. Committed records stay durable.
  */
 export class SegmentedLog {
   readonly logId: Buffer;
@@ -91,7 +91,7 @@ export class SegmentedLog {
   #file: LogFile;
   #staging = Buffer.allocUnsafe(stagingBytes);
   #stagedBytes = 0;
-  /** The ends of what is written, of what is staged, and of what is synced. */
+  /** The ends of the written, the staged and the synced records. */
   #writtenEnd: LogPosition;
   #end: LogPosition;
   #durableEnd: LogPosition;
@@ -151,7 +151,7 @@ export class SegmentedLog {
     return this.#segments[0]?.base ?? 0;
   }
 
-  /** The error after which the log accepts nothing more. */
+  /** The error after which the log accepts no more records. */
   get failure(): unknown {
     return this.#failure;
   }
@@ -234,7 +234,7 @@ export class SegmentedLog {
       if (oldest === undefined || next === undefined || next.base > keptFrom) break;
       fileSystem.remove(oldest.path);
       this.#segments.shift();
-      // Sync after each: a power failure must not restore a segment without its successors.
+      // Sync after each removal: a power failure must not restore a segment without its successors.
       fileSystem.syncDirectory(directory);
       removed++;
     }

@@ -1,6 +1,6 @@
 interface Entrant {
   readonly id: number;
-  /** Called when the entrant may run; it then ends with `leave`. */
+  /** Called when the entrant may run; `leave` must be called when it ends. */
   readonly start: () => void;
   /** Called if the queue is full, or the wait was too long. */
   readonly refuse: () => void;
@@ -16,7 +16,7 @@ interface AdmissionQueueOptions {
 export class AdmissionQueue {
   readonly #options: AdmissionQueueOptions;
   readonly #running = new Set<number>();
-  readonly #waiting: { readonly applicant: Entrant; readonly timer: NodeJS.Timeout }[] = [];
+  readonly #waiting: { readonly entrant: Entrant; readonly timer: NodeJS.Timeout }[] = [];
 
   constructor(options: AdmissionQueueOptions) {
     this.#options = options;
@@ -28,14 +28,14 @@ export class AdmissionQueue {
     return this.#running.size < runningMax || this.#waiting.length < waitingMax;
   }
 
-  enter(applicant: Entrant): void {
+  enter(entrant: Entrant): void {
     if (this.#running.size < this.#options.runningMax) {
-      this.#running.add(applicant.id);
-      applicant.start();
+      this.#running.add(entrant.id);
+      entrant.start();
     } else if (this.hasRoom) {
-      const timer = setTimeout(() => this.#refuse(applicant.id), this.#options.waitMsMax);
-      this.#waiting.push({ applicant, timer });
-    } else applicant.refuse();
+      const timer = setTimeout(() => this.#refuse(entrant.id), this.#options.waitMsMax);
+      this.#waiting.push({ entrant, timer });
+    } else entrant.refuse();
   }
 
   /** Removes an entrant that runs or waits, and starts the next. */
@@ -45,13 +45,13 @@ export class AdmissionQueue {
     const next = this.#waiting.shift();
     if (next === undefined) return;
     clearTimeout(next.timer);
-    this.#running.add(next.applicant.id);
-    next.applicant.start();
+    this.#running.add(next.entrant.id);
+    next.entrant.start();
   }
 
   /** Refuses all waiting entrants. */
   refuseWaiting(): void {
-    for (const { applicant } of [...this.#waiting]) this.#refuse(applicant.id);
+    for (const { entrant } of [...this.#waiting]) this.#refuse(entrant.id);
   }
 
   close(): void {
@@ -63,9 +63,9 @@ export class AdmissionQueue {
   }
 
   #dequeue(id: number): Entrant | undefined {
-    const at = this.#waiting.findIndex(({ applicant }) => applicant.id === id);
+    const at = this.#waiting.findIndex(({ entrant }) => entrant.id === id);
     const [found] = at < 0 ? [] : this.#waiting.splice(at, 1);
     clearTimeout(found?.timer);
-    return found?.applicant;
+    return found?.entrant;
   }
 }

@@ -1,7 +1,7 @@
 interface Reader {
-  /** The consumer has received this many bytes, so that more can be sent. */
+  /** Called when the consumer has received this many bytes, so that more can be sent. */
   consumed(bytes: number): void;
-  /** The consumer needs no more pieces. */
+  /** Called when the consumer needs no more pieces. */
   cancel(): void;
 }
 
@@ -12,7 +12,7 @@ interface Waiting {
   readonly reject: (reason: Error) => void;
 }
 
-/** The pieces of a streamed answer, between the reader thread and their consumer. */
+/** The pieces of a streamed response, between the reader thread and their consumer. */
 export class AnswerPieces implements AsyncIterableIterator<Uint8Array<ArrayBuffer>> {
   readonly #reader: Reader;
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
@@ -30,7 +30,7 @@ export class AnswerPieces implements AsyncIterableIterator<Uint8Array<ArrayBuffe
     this.#deliver();
   }
 
-  /** Ends the answer, or fails it with an error. */
+  /** Ends the response, or fails it with an error. */
   finish(why: 'ended' | Error): void {
     this.#end ??= why;
     this.#deliver();

@@ -13,37 +13,40 @@ import type { EmbeddedOptions } from '../options.ts';
 import type { CounterSizes, FromReader, ReaderRequest, ToReader } from '../writer/messages.ts';
 import { followWorker, startWorker } from '../workers.ts';
 
-/** What answers a question of each kind. */
+/** The answer to a request of each kind. */
 interface Answers {
   readonly stats: StatsAnswer;
   readonly receipt: { readonly receipt: Receipt | undefined };
   readonly sizes: { readonly sizes: CounterSizes };
 }
 
-interface PendingQuestion {
+interface PendingRequest {
   readonly isLong: boolean;
   readonly resolve: (answer: Answers[keyof Answers]) => void;
   readonly reject: (reason: Error) => void;
-  /** Of a streamed answer. */
+  /** The pieces of a streamed response. */
   pieces?: AnswerPieces;
 }
 
-/** Limit for queries of many days, and separately for all others, which those must not crowd out. */
+/**
+ * The limit of pending queries of many days, and separately of all others, so that the former do
+ * not delay the latter.
+ */
 const pendingMax = 256;
 
 /**
  * The main thread's side of a reader thread. This folder's files work together so: the client sends
- * questions to `reader-worker`, which answers receipts (`receipts`) and sizes (`stats-reader`) at once.
- * `StatsResponder` answers queries of the counters: queries share the thread by `RoundRobin`, small
- * answers are sent whole, large ones are streamed as fast as their consumers read (`AnswerPieces`),
- * and `AdmissionQueue` limits how many are streamed at a time.
+ * requests to `reader-worker`, which answers those for receipts (`receipts`) and sizes
+ * (`stats-reader`) at once. `StatsResponder` answers queries of the counters: queries share the
+ * thread by `RoundRobin`, small responses are sent whole, large ones are streamed as fast as their
+ * consumers read (`AnswerPieces`), and `AdmissionQueue` limits how many are streamed at a time.
  */
 export class ReaderClient {
   /** Resolves if the reader fails, with the reason and what to do; never rejects. */
   readonly failed: Promise<Error>;
   readonly #reportFailure: (error: Error) => void;
   readonly #worker: Worker;
-  readonly #pending = new Map<number, PendingQuestion>();
+  readonly #pending = new Map<number, PendingRequest>();
   #nextId = 0;
   #isGone = false;
 
@@ -62,8 +65,8 @@ export class ReaderClient {
   }
 
   /**
-   * @param signal cancels the question
-   * @throws {Unavailable} if too many questions wait, the reader has ended, or `signal` is aborted.
+   * @param signal cancels the request
+   * @throws {Unavailable} if too many requests wait, the reader has ended, or `signal` is aborted.
    */
   stats(request: StatsRequest, known: KnownVersions, signal?: AbortSignal): Promise<StatsAnswer> {
     return this.#ask({ kind: 'stats', request, known }, signal);
@@ -80,7 +83,7 @@ export class ReaderClient {
   }
 
   async close(): Promise<void> {
-    // A slow consumer of a streamed answer must not delay the stop.
+    // A slow consumer of a streamed response must not delay the stop.
     for (const [id, { pieces }] of [...this.#pending]) {
       if (pieces === undefined) continue;
       this.#send({ kind: 'cancel', id });
@@ -99,10 +102,9 @@ export class ReaderClient {
   ): Promise<Answers[Kind]> {
     if (this.#isGone) throw new Unavailable('stopping', 'The server is stopping.');
     if (signal?.aborted === true) throw cancelled();
-    const question: ReaderRequest = request;
-    const isStats = question.kind === 'stats';
-    const isLong = isStats && isOfManyDays(question.request);
-    const alike = [...this.#pending.values()].filter((asked) => asked.isLong === isLong);
+    const readerRequest: ReaderRequest = request;
+    const isLong = readerRequest.kind === 'stats' && isOfManyDays(readerRequest.request);
+    const alike = [...this.#pending.values()].filter((other) => other.isLong === isLong);
     if (alike.length >= pendingMax) throw tooMany();
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<Answers[Kind]>();
@@ -136,8 +138,8 @@ export class ReaderClient {
       return;
     }
     const { id } = message;
-    const asked = this.#pending.get(id);
-    if (asked === undefined) return;
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
     switch (message.kind) {
       case 'failed':
         this.#fail(id, new Error(message.message));
@@ -150,30 +152,30 @@ export class ReaderClient {
           consumed: (bytes) => this.#send({ kind: 'consumed', id, bytes }),
           cancel: () => this.#cancel(id),
         });
-        asked.pieces = pieces;
-        asked.resolve({ kind: 'stream', version: message.version, pieces });
+        pending.pieces = pieces;
+        pending.resolve({ kind: 'stream', version: message.version, pieces });
         return;
       }
       case 'piece':
-        asked.pieces?.add(message.bytes);
+        pending.pieces?.add(message.bytes);
         return;
       case 'end':
-        asked.pieces?.finish('ended');
+        pending.pieces?.finish('ended');
         break;
       case 'whole':
       case 'unchanged':
       case 'receipt':
       case 'sizes':
-        asked.resolve(message);
+        pending.resolve(message);
     }
     this.#pending.delete(id);
   }
 
   #fail(id: number, reason: Error): void {
-    const asked = this.#pending.get(id);
+    const pending = this.#pending.get(id);
     this.#pending.delete(id);
-    asked?.reject(reason);
-    asked?.pieces?.finish(reason);
+    pending?.reject(reason);
+    pending?.pieces?.finish(reason);
   }
 
   #abandon(why: string): void {

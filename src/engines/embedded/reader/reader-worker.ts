@@ -26,7 +26,7 @@ const log = new LogReader(nodeFileSystem, paths.log);
 const findUncounted = findUncountedReplay(log, () => stats.countedThrough());
 const lookup: RecordLookup = {
   recordAt: (position) => log.recordAt(position),
-  // The database again at last: the batch may have been counted between the first two lookups.
+  // Look into the database again: the batch may have been counted between the first two lookups.
   positionOfReplayed: (batchId) =>
     stats.positionOfReplayed(batchId) ??
     findUncounted(batchId) ??

@@ -2,7 +2,7 @@ import type { Receipt } from '../../../pipeline/ports.ts';
 import { frameLength, type LogPosition } from '../log/frame.ts';
 import { findRecord, rawKeyOfRecord, type RecordLookup } from '../log/record-identity.ts';
 
-/** How far the log is counted. */
+/** The progress of counting, as receipts need it. */
 interface CountedLog {
   /** The log is counted up to this position. */
   countedThrough(): LogPosition;
@@ -11,8 +11,8 @@ interface CountedLog {
 }
 
 /**
- * Receipts need no storage of their own: the batch id (or, for a replayed batch, its row) leads to the
- * record, whose position tells whether it is counted.
+ * Receipts need no storage of their own: the batch id (or, for a replayed batch, its row) leads to
+ * the record, and its position shows whether it is counted.
  */
 export function findReceipt(
   lookup: RecordLookup,

@@ -1,12 +1,12 @@
 /** Maximum number of active queries of a lane; others wait. */
 const activeMax = 4;
 /** Time slice of a query, in milliseconds. */
-const turnMs = 5;
+const sliceMs = 5;
 
 /** A query whose `next` does one step; `return` releases its resources. */
 export type Reading = Iterator<void>;
 
-interface Question {
+interface Query {
   readonly id: number;
   readonly lane: string;
   readonly reading: Reading;
@@ -17,8 +17,8 @@ interface Question {
  * four of a lane at a time, in the order of arrival. Lanes do not wait for each other.
  */
 export class RoundRobin {
-  readonly #active: Question[] = [];
-  readonly #waiting: Question[] = [];
+  readonly #active: Query[] = [];
+  readonly #waiting: Query[] = [];
   #next: NodeJS.Immediate | undefined;
 
   add(id: number, lane: string, reading: Reading): void {
@@ -28,12 +28,12 @@ export class RoundRobin {
 
   /** Cancels a query. */
   remove(id: number): void {
-    for (const questions of [this.#active, this.#waiting]) {
-      const at = questions.findIndex((question) => question.id === id);
-      const [question] = at < 0 ? [] : questions.splice(at, 1);
-      if (question === undefined) continue;
-      question.reading.return?.();
-      this.#activate(question.lane);
+    for (const queries of [this.#active, this.#waiting]) {
+      const at = queries.findIndex((query) => query.id === id);
+      const [query] = at < 0 ? [] : queries.splice(at, 1);
+      if (query === undefined) continue;
+      query.reading.return?.();
+      this.#activate(query.lane);
     }
   }
 
@@ -44,8 +44,8 @@ export class RoundRobin {
   }
 
   #activate(lane: string): void {
-    const begun = this.#active.filter((question) => question.lane === lane).length;
-    const at = this.#waiting.findIndex((question) => question.lane === lane);
+    const begun = this.#active.filter((query) => query.lane === lane).length;
+    const at = this.#waiting.findIndex((query) => query.lane === lane);
     if (begun < activeMax && at >= 0) this.#active.push(...this.#waiting.splice(at, 1));
     if (this.#active.length > 0) this.#next ??= setImmediate(() => this.#runNext());
   }
@@ -53,13 +53,13 @@ export class RoundRobin {
   /** Runs one time slice. Messages are handled between slices. */
   #runNext(): void {
     this.#next = undefined;
-    const question = this.#active.shift();
-    if (question === undefined) return;
-    const until = performance.now() + turnMs;
+    const query = this.#active.shift();
+    if (query === undefined) return;
+    const until = performance.now() + sliceMs;
     let isDone: boolean;
-    do isDone = question.reading.next().done === true;
+    do isDone = query.reading.next().done === true;
     while (!isDone && performance.now() < until);
-    if (!isDone) this.#active.push(question);
-    this.#activate(question.lane);
+    if (!isDone) this.#active.push(query);
+    this.#activate(query.lane);
   }
 }

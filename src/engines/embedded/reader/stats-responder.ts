@@ -15,15 +15,15 @@ import type { FromReader } from '../writer/messages.ts';
 import { AdmissionQueue } from './admission-queue.ts';
 import { RoundRobin } from './round-robin.ts';
 
-/** Answers above this size are streamed. */
+/** Responses above this size are streamed. */
 const wholeBytesMax = 2 * 1024 * 1024;
-/** The same while no further answer can be streamed, so that less is read in vain. */
+/** The limit while no further response can be streamed, so that less is read in vain. */
 const wholeBytesMaxOfBusy = 256 * 1024;
-/** Maximum bytes of an answer that are sent and not consumed. */
+/** Maximum bytes of a response that are sent and not consumed. */
 const windowBytes = 1024 * 1024;
 /**
- * Limits of streamed answers, each of which holds a connection, a state of the counters, and its
- * beginning in memory, as long as the client reads or waits. Whole answers are not limited.
+ * Limits of streamed responses, each of which holds a connection, a state of the counters, and its
+ * beginning in memory, as long as the client reads or waits. Whole responses are not limited.
  */
 const admissionLimits = { runningMax: 8, waitingMax: 16, waitMsMax: 10_000 };
 /** Interval of the journal check. */
@@ -31,11 +31,11 @@ const journalCheckMs = 1_000;
 /** Maximum number of idle connections kept for later queries. */
 const idleConnectionsMax = 2;
 /** Maximum number of requests whose versions are cached. */
-const rememberedVersionsMax = 64;
+const cachedVersionsMax = 64;
 
 type Piece = Uint8Array<ArrayBuffer>;
 
-export interface StatsQuestion {
+export interface StatsReaderRequest {
   readonly request: StatsRequest;
   readonly known: KnownVersions;
 }
@@ -44,7 +44,7 @@ interface OpenAnswer {
   readonly id: number;
   readonly database: DatabaseSync;
   readonly pieces: Generator<Piece>;
-  /** Sent and not consumed. */
+  /** The number of bytes sent and not consumed. */
   bytes: number;
   isScheduled: boolean;
 }
@@ -53,28 +53,28 @@ interface StatsResponderOptions {
   readonly connect: () => DatabaseSync;
   /** A number that changes whenever the counters may have changed. */
   readonly dataVersion: () => number;
-  /** Whether the journal has grown too large, since answers hold earlier states. */
+  /** Whether the journal has grown too large, because open responses hold earlier states. */
   readonly isJournalTooLarge: () => boolean;
   readonly send: (message: FromReader, transfer?: ArrayBuffer[]) => void;
   readonly onError: (id: number, error: unknown) => void;
 }
 
 /**
- * Answers queries of the counters concurrently: small answers whole, large ones streamed, each as fast
- * as it is consumed. Each has a connection of its own and reads one state of the counters, so that a
- * slow answer does not affect others.
+ * Answers queries of the counters concurrently: small responses are sent whole, large ones are
+ * streamed, each as fast as it is consumed. Each has a connection of its own and reads one state of
+ * the counters, so that a slow response does not affect others.
  */
 export class StatsResponder {
   readonly #options: StatsResponderOptions;
   readonly #roundRobin = new RoundRobin();
   readonly #admission = new AdmissionQueue(admissionLimits);
-  /** Answers that are streamed or wait to be. */
+  /** Responses that are streamed or wait to be. */
   readonly #openAnswers = new Map<number, OpenAnswer>();
   readonly #idleConnections: DatabaseSync[] = [];
   #journalCheck: NodeJS.Timeout | undefined;
   /** Versions by request; the least recently used is first. */
-  readonly #remembered = new Map<string, { readonly state: number; readonly version: string }>();
-  /** Part of versions, since each process numbers states anew. */
+  readonly #versions = new Map<string, { readonly state: number; readonly version: string }>();
+  /** A part of each version, because every process numbers states anew. */
   readonly #process = randomUUID();
 
   constructor(options: StatsResponderOptions) {
@@ -82,8 +82,8 @@ export class StatsResponder {
   }
 
   /** @throws if the counters cannot be read. */
-  stats(id: number, { request, known }: StatsQuestion): void {
-    const version = this.#recall(JSON.stringify(request), this.#options.dataVersion());
+  stats(id: number, { request, known }: StatsReaderRequest): void {
+    const version = this.#cachedVersion(JSON.stringify(request), this.#options.dataVersion());
     if (version !== undefined && isKnown(known, version)) {
       this.#options.send({ kind: 'unchanged', id, version });
       return;
@@ -92,26 +92,27 @@ export class StatsResponder {
     this.#roundRobin.add(id, lane, this.#answer(id, request, known));
   }
 
-  /** Reads an answer, or its beginning, in time slices, and sends it. */
+  /** Reads a response, or its beginning, in time slices, and sends it. */
   *#answer(id: number, request: StatsRequest, known: KnownVersions): Generator<undefined> {
     const { send, dataVersion, onError } = this.#options;
     let feed: OpenAnswer | undefined;
     try {
       const key = JSON.stringify(request);
-      // Before the rows: if something is counted in between, the state's number differs below.
+      // Read before the rows: if something is counted in between, the state's number differs below.
       const state = dataVersion();
       feed = this.#open(id, request);
       const gathered = yield* this.#gather(feed);
       if (gathered.isWhole) {
         const answer = wholeAnswer(gathered.bytes, known);
-        if (answer.version !== undefined) this.#remember(key, state, answer.version);
+        if (answer.version !== undefined) this.#cacheVersion(key, state, answer.version);
         send({ id, ...answer }, answer.kind === 'whole' ? [answer.bytes.buffer] : []);
         return;
       }
-      // Reading the first row fixed the state. Answers of different states must not share a version.
+      // Reading the first row fixed the state. Responses from different states must not share a
+      // version.
       const isOfState = gathered.stateThen === state;
       const version = isOfState ? `${this.#process}.${state}.${layoutOf(request)}` : undefined;
-      if (version !== undefined) this.#remember(key, state, version);
+      if (version !== undefined) this.#cacheVersion(key, state, version);
       if (isKnown(known, version)) {
         send({ kind: 'unchanged', id, version });
         return;
@@ -126,7 +127,7 @@ export class StatsResponder {
     }
   }
 
-  /** Streams an answer as soon as the limits allow it. */
+  /** Streams a response as soon as the limits allow it. */
   #stream(feed: OpenAnswer, version: string | undefined, bytes: Uint8Array<ArrayBuffer>): void {
     const { id } = feed;
     if (this.#options.isJournalTooLarge()) {
@@ -145,7 +146,7 @@ export class StatsResponder {
     });
   }
 
-  /** The client has consumed this many bytes, so that more can be sent. */
+  /** Called when the client has consumed this many bytes, so that more can be sent. */
   consumed(id: number, bytes: number): void {
     const feed = this.#openAnswers.get(id);
     if (feed === undefined) return;
@@ -153,7 +154,7 @@ export class StatsResponder {
     this.#schedule(feed);
   }
 
-  /** The client does not need the answer, or the rest of it. */
+  /** Called when the client does not need the response, or the rest of it. */
   cancel(id: number): void {
     this.#roundRobin.remove(id);
     const feed = this.#openAnswers.get(id);
@@ -189,7 +190,7 @@ export class StatsResponder {
     this.#options.send({ kind: 'busy', id: feed.id });
   }
 
-  /** Collects an answer, or its beginning if it is large. */
+  /** Collects a response, or its beginning if it is large. */
   *#gather(feed: OpenAnswer) {
     const pieces: Uint8Array[] = [];
     let stateThen: number | undefined;
@@ -228,7 +229,7 @@ export class StatsResponder {
   }
 
   #send(feed: OpenAnswer, piece: Piece): void {
-    // Perhaps none of the rows read in this step matched.
+    // The rows read in this step may have had no match.
     if (piece.length > 0) {
       feed.bytes += piece.length;
       this.#options.send({ kind: 'piece', id: feed.id, bytes: piece }, [piece.buffer]);
@@ -236,7 +237,7 @@ export class StatsResponder {
     this.#schedule(feed);
   }
 
-  /** Ends an answer that is streamed or waits to be. */
+  /** Ends a response that is streamed or waits to be. */
   #finish(feed: OpenAnswer): void {
     this.#openAnswers.delete(feed.id);
     if (this.#openAnswers.size === 0) {
@@ -255,32 +256,32 @@ export class StatsResponder {
     else feed.database.close();
   }
 
-  #recall(key: string, state: number): string | undefined {
-    const found = this.#remembered.get(key);
+  #cachedVersion(key: string, state: number): string | undefined {
+    const found = this.#versions.get(key);
     return found?.state === state ? found.version : undefined;
   }
 
-  #remember(key: string, state: number, version: string): void {
-    this.#remembered.delete(key);
-    this.#remembered.set(key, { state, version });
-    if (this.#remembered.size <= rememberedVersionsMax) return;
-    const [oldest] = this.#remembered.keys();
-    if (oldest !== undefined) this.#remembered.delete(oldest);
+  #cacheVersion(key: string, state: number, version: string): void {
+    this.#versions.delete(key);
+    this.#versions.set(key, { state, version });
+    if (this.#versions.size <= cachedVersionsMax) return;
+    const [oldest] = this.#versions.keys();
+    if (oldest !== undefined) this.#versions.delete(oldest);
   }
 }
 
-/** What the text depends on apart from the rows. */
-function layoutOf({ format, hasMark = false }: StatsRequest): string {
-  return hasMark ? `${format}-bom` : format;
+/** Names the form of the text: a version depends on it and on the rows. */
+function layoutOf({ format, hasByteOrderMark = false }: StatsRequest): string {
+  return hasByteOrderMark ? `${format}-bom` : format;
 }
 
 function* piecesOf(database: DatabaseSync, request: StatsRequest): Generator<Piece> {
-  const { query, groupBy, format, hasMark } = request;
+  const { query, groupBy, format, hasByteOrderMark } = request;
   const found =
     groupBy !== undefined && isSummed(request)
       ? readGroups(database, query, groupBy)
       : readCounters(database, query);
-  const writer = new StatsWriter(groupBy, format, hasMark);
+  const writer = new StatsWriter(groupBy, format, hasByteOrderMark);
   const encoder = new TextEncoder();
   let text = writer.opening();
   for (const rows of found) {

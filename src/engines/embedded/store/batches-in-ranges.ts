@@ -10,31 +10,37 @@ interface ByteRange {
   readonly to: LogPosition;
 }
 
-/** Batches of a part of the log that the database knows: those with idempotency keys, and replayed ones. */
+/**
+ * The batches of a part of the log that are recorded in the database: those with idempotency keys,
+ * and replayed ones.
+ */
 interface KnownBatches {
-  /** Of up to five batches whose time of receipt is known. */
+  /** The raw keys of up to five batches whose time of receipt is known. */
   readonly rawKeys: readonly string[];
-  /** Such as `raw/… and 3 more`, empty if no batch is known. Replayed batches without a key appear with their id. */
+  /**
+   * A list such as `raw/… and 3 more`; empty if no batch is known. Replayed batches without a key
+   * appear with their id.
+   */
   readonly text: string;
 }
 
 /**
- * Names what was stored in parts of the log that cannot be read any more, as far as the database
- * knows. `places` are sorted and do not overlap; the results are in the same order. Reads each table
- * once.
+ * Names the batches in parts of the log that cannot be read any more, as far as the database has
+ * recorded them. `ranges` are sorted and do not overlap; the results are in the same order. Reads
+ * each table once.
  */
-export function knownBatches(database: DatabaseSync, places: readonly ByteRange[]): KnownBatches[] {
-  const found = places.map((place) => ({ place, names: new NameList(), rawKeys: [] as string[] }));
+export function knownBatches(database: DatabaseSync, ranges: readonly ByteRange[]): KnownBatches[] {
+  const found = ranges.map((range) => ({ range, names: new NameList(), rawKeys: [] as string[] }));
   const first = found[0];
   const last = found.at(-1);
   if (first === undefined || last === undefined) return [];
-  const rows = database.prepare(batchesByPosition).iterate(first.place.from, last.place.to);
+  const rows = database.prepare(batchesByPosition).iterate(first.range.from, last.range.to);
   let index = 0;
   for (const row of rows) {
     const position = Number(row['position']);
-    while ((found[index]?.place.to ?? Number.POSITIVE_INFINITY) <= position) index++;
+    while ((found[index]?.range.to ?? Number.POSITIVE_INFINITY) <= position) index++;
     const within = found[index];
-    if (within === undefined || position < within.place.from) continue;
+    if (within === undefined || position < within.range.from) continue;
     const { received_at: receivedAt, batch_id: id } = row;
     const isKeyed = typeof receivedAt === 'number';
     const name = isKeyed ? rawKeyOf(String(id), receivedAt) : `batch ${String(id)}`;

@@ -10,15 +10,15 @@ import { Groups } from '../../../pipeline/stats/text.ts';
 const pieceRows = 1_000;
 
 /**
- * Yields pieces of rows, ordered by date, then by sort key in UTF-8 byte order. All are of one state
- * of the counters: the read transaction ends after the last piece or with `return`. The caller must
- * not use the connection otherwise until then.
+ * Yields pieces of rows, ordered by date, then by sort key in UTF-8 byte order. All are of one
+ * state of the counters: the read transaction ends after the last piece or with `return`. Until
+ * then, the caller must not use the connection for anything else.
  */
 export function* readCounters(
   database: DatabaseSync,
   { from, to, types, states }: CounterQuery,
 ): Generator<readonly CounterRow[]> {
-  // One bound at each end: given two, SQLite would use the less selective one for its lookup.
+  // Give one bound at each end: of two, SQLite would use the less selective one for its lookup.
   const after = 'FROM counters WHERE (date, type_state) > (?, ?)';
   const order = 'ORDER BY date, type_state';
   const found = `${filterOf(types, states)} ${order}`;
@@ -28,7 +28,7 @@ export function* readCounters(
   const endOfPiece = database.prepare(
     `SELECT date, type_state ${after} AND date <= ? ${order} LIMIT 1 OFFSET ${pieceRows - 1}`,
   );
-  // `all` for each piece takes half as long as iterating over rows.
+  // Calling `all` for each piece takes half as long as iterating over rows.
   database.exec('BEGIN');
   try {
     for (let place: readonly [string, string] = [from, '']; ;) {

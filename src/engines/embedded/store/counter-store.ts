@@ -30,7 +30,7 @@ export interface LogSpan {
 export interface KeyedBatch extends EarlierBatch {
   readonly caller: string;
   readonly key: string;
-  /** Of its record. */
+  /** The position of its record. */
   readonly position: LogPosition;
 }
 
@@ -48,7 +48,7 @@ export interface LogDeadLetter {
   readonly failedAt: number;
 }
 
-/** What counting a span of the log adds to the database. */
+/** The rows that counting a span of the log adds to the database. */
 export interface LogDelivery extends Delivery<LogSpan> {
   readonly keys: readonly KeyedBatch[];
   readonly replayed?: readonly ReplayedRecord[];
@@ -112,7 +112,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.pollChange();
   }
 
-  /** To be called now and then, since other processes may redrive dead letters. */
+  /** Call it now and then, because other processes may redrive dead letters. */
   refreshDeadLetterCount(): void {
     const row = this.#database.prepare('SELECT count(*) AS count FROM dead_letters').get();
     const count = Number(row?.['count']);
@@ -146,7 +146,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
       entries.filter(({ counter: { date, type, state } }) => {
         return this.#sql.hasCounter.get(date, typeStateKey(type, state)) === undefined;
       });
-    // One read transaction for all is several times as fast as one for each.
+    // A single read transaction for all is several times as fast as one for each.
     return entries.length < 2 ? missing() : transaction(this.#database, 'BEGIN', missing);
   }
 
@@ -160,7 +160,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     return this.#deadLetters;
   }
 
-  /** The most frequent ones; undefined without dead letters. */
+  /** The most frequent reasons; undefined without dead letters. */
   get deadLetterReasons(): readonly DeadLetterReason[] | undefined {
     return this.#deadLetterReasons;
   }
@@ -326,7 +326,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 }
 
-/** How many reasons of dead letters are reported. */
+/** The number of dead-letter reasons to report. */
 const reasonsMax = 5;
 
 function prepareStatements(database: DatabaseSync) {

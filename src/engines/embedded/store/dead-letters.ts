@@ -45,7 +45,7 @@ export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
 
 interface RedriveResult {
   readonly counted: number;
-  /** Those that still cannot be counted, with their new reasons. */
+  /** Dead letters that still cannot be counted, with their new reasons. */
   readonly failed: readonly FailedRedrive[];
 }
 
@@ -133,9 +133,9 @@ function changeSelected(
 }
 
 function add(database: DatabaseSync, increments: Increments, position: LogPosition): void {
-  // Its segment's increments were recorded without it.
+  // The increments of its segment were recorded without this dead letter.
   const isRecorded = position < (readProgressRow(database)?.removedThrough ?? 0);
-  // And an unfinished rebuild that has this dead letter counted without it.
+  // So was the count of an unfinished rebuild that lists this dead letter.
   const isInNext =
     hasTable(database, 'dead_letters_next') &&
     deleteFrom(database, 'dead_letters_next', position) > 0;

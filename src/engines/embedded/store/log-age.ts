@@ -3,15 +3,15 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { LogPosition } from '../log/frame.ts';
 import type { SegmentStart } from '../log/segment.ts';
 
-/** No log is older than this software. Milliseconds since 1970. */
+/** The earliest plausible time: no log is older than this software. Milliseconds since 1970. */
 const earliestLog = Date.UTC(2025, 0);
 
 /** Runs `act` in a transaction that writes. */
 export type Transact = <T>(act: () => T) => T;
 
 /**
- * Knows the age of positions in the log, measured in running time of servers. Expiry uses it because
- * a wall clock may jump, so that a batch received a second ago would look 56 years old. Time between
+ * Tracks the age of log positions, measured in running time of servers. Expiry uses it because a
+ * wall clock may jump, so that a batch received a second ago would look 56 years old. Time between
  * two runs does not count, since only the wall clock could measure it.
  */
 export class LogAge {

@@ -9,7 +9,10 @@ export interface ProgressRow {
   readonly position: LogPosition;
   /** Keys of records before this may have expired. */
   readonly keysExpiredThrough: LogPosition;
-  /** So may keys received before this, in milliseconds since 1970: written by earlier versions. */
+  /**
+   * Keys received before this, in milliseconds since 1970, may also have expired; written by
+   * earlier versions.
+   */
   readonly keysExpiredBefore: number;
   /** `removed_counters` holds the increments of all records before this, whose segments may be removed. */
   readonly removedThrough: LogPosition;
@@ -46,7 +49,7 @@ export interface RecordedDeadLetter {
   readonly lastFailedAt: number;
   /** When an operator dropped it; milliseconds since 1970. */
   readonly droppedAt: number | undefined;
-  /** Of a damaged range of the log: its end. */
+  /** The end of a damaged range of the log. */
   readonly damagedThrough: LogPosition | undefined;
 }
 

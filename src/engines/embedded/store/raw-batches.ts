@@ -20,7 +20,7 @@ type FoundBatch =
 /** A raw batch with all fields of its record. */
 export interface StoredBody extends RawBatch {
   readonly rawKey: string;
-  /** Of its record. */
+  /** The position of its record. */
   readonly position: LogPosition;
   readonly caller: string;
   readonly idempotencyKey: string | undefined;
@@ -55,7 +55,7 @@ export function* rawBatches(
   }
 }
 
-/** @param logId of the record's log, in hexadecimal. */
+/** @param logId the id of the record's log, in hexadecimal. */
 export function storedBodyOf(record: LogRecord, logId: string): StoredBody {
   const { receivedAt, position, caller, idempotency, encoding, excluded, body } = record;
   const { accepted, rejected } = record;
@@ -88,7 +88,7 @@ interface ReplayGaps {
 }
 
 /**
- * What a replay of a data directory cannot transfer.
+ * The batches of a data directory that a replay cannot transfer.
  * @throws if there is no pipeline, or one of another version.
  */
 export function replayGaps(dataDir: string): ReplayGaps {
@@ -103,7 +103,7 @@ export function replayGaps(dataDir: string): ReplayGaps {
 }
 
 export interface KeptKeys {
-  /** Whether a retry with the batch's key would still be recognised as this batch. */
+  /** Whether a retry with the batch's key still counts as this batch. */
   includes(batch: StoredBody): boolean;
   close(): void;
 }

@@ -33,14 +33,16 @@ export function openDatabaseReadOnly(path: string): DatabaseSync {
     return database;
   } catch (error) {
     database.close();
-    // In WAL mode a reader, too, needs files beside the database, and may have to create them.
+    // In WAL mode, a reader also needs files beside the database, and may have to create them.
     const isUnwritable = ['cannotOpen', 'readOnly'].includes(sqliteFailure(error) ?? '');
     if (!isUnwritable || isWritable(dirname(path))) throw error;
     return journalBytes(path) === 0 ? new ImmutableDatabase(path) : copyOf(path);
   }
 }
 
-/** The same. @throws also if the database has another schema version. */
+/**
+ * Opens it as `openDatabaseReadOnly` does. @throws also if the database has another schema version.
+ */
 export function openCurrentReadOnly(path: string): DatabaseSync {
   const database = openDatabaseReadOnly(path);
   try {
@@ -107,7 +109,7 @@ function copyOf(path: string): DatabaseSync {
     remove();
     const { message } = error as Error;
     throw new Error(
-      `${path} has a -wal file, and nothing can be written beside it, so that it is read from a copy in ${tmpdir()}. That could not be made: ${message}. Make room there, or set TMPDIR.`,
+      `${path} has a -wal file, and its directory is not writable, so it must be read from a copy in ${tmpdir()}. The copy could not be created: ${message}. Free some space there, or set TMPDIR.`,
       { cause: error },
     );
   }

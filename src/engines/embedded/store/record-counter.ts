@@ -14,7 +14,7 @@ const heldCountersMax = 20_000;
 /** Well above `heldCountersMax`, since a batch that is read just below it must still fit. */
 export const tableLimits = { countersMax: 524_288, keyBytesMax: 32 * 1024 * 1024 };
 
-/** Counts records, those with bodies of the common shape without building objects. */
+/** Counts records; for bodies of the common shape it builds no objects. */
 export class RecordCounter {
   readonly table: CounterTable;
   readonly scanner: BatchScanner;
@@ -22,7 +22,7 @@ export class RecordCounter {
 
   /**
    * @param dayZone the day rule of the log.
-   * @param memory that of bodies which another thread puts there.
+   * @param memory the memory in which another thread puts bodies.
    */
   constructor(dayZone: string, memory = scanMemory(tableLimits)) {
     this.table = new CounterTable(memory, randomInt(2 ** 32), scanKernel());

@@ -12,8 +12,7 @@ const schemaVersion = 4;
 
 /*
  * Plain tables that any SQLite client can read. `type_state` orders the rows of a date as the engine
- * on AWS does: type, '#', state, compared as UTF-8 bytes. The first four tables follow from the log; a
- * rebuild makes them again under names with a suffix.
+ * on AWS does: type, '#', state, compared as UTF-8 bytes. The first four tables follow from the log; a rebuild creates them again under names with a suffix.
  */
 /** A table of counters. */
 export const countersTable = (name: string) => `
@@ -26,7 +25,7 @@ export const countersTable = (name: string) => `
     PRIMARY KEY (date, type_state)
   ) STRICT, WITHOUT ROWID;`;
 
-/* `position`: of the batch's record in the log. */
+/* `position`: the position of the batch's record in the log. */
 const idempotencyKeys = (name: string) => `
   CREATE TABLE ${name} (
     caller TEXT NOT NULL,
@@ -63,7 +62,7 @@ const deadLetters = (name: string) => `
     damaged_through INTEGER
   ) STRICT;`;
 
-/** For expiry, which deletes keys by position. */
+/** The index for expiry, which deletes keys by position. */
 export const keysByPosition =
   'CREATE INDEX idempotency_keys_by_position ON idempotency_keys (position)';
 
@@ -150,14 +149,14 @@ const fromVersion3 = `
 `;
 
 /**
- * SQLite's journal (`pipeline.db-wal`) holds commits that are not in the database file yet, and grows
- * as long as a connection reads an older state. Above this size, in bytes, no streamed answer goes on,
- * and the journal is truncated to a quarter of it as soon as no reader prevents that.
+ * SQLite's journal (`pipeline.db-wal`) holds commits that are not in the database file yet, and
+ * grows as long as a connection reads an older state. Above this size, in bytes, streamed responses
+ * are ended, and the journal is truncated to a quarter of it as soon as no reader prevents that.
  */
 export const journalBytesMax = 256 * 1024 * 1024;
 const journalBytesKept = journalBytesMax / 4;
 
-/** By version: the statements that bring a database of that version up to date. */
+/** The statements that bring a database of each version up to date, by version. */
 const changes = [
   schema,
   fromVersion1 + fromVersion2 + fromVersion3,
@@ -240,7 +239,7 @@ export function checkVersion(database: DatabaseSync, path: string): void {
   if (version === schemaVersion) return;
   if (version < schemaVersion) {
     throw new Error(
-      `${path} was written by an earlier version (schema ${version}). Start serve once, which brings it up to date.`,
+      `${path} was written by an earlier version (schema ${version}). Start serve once to upgrade it.`,
     );
   }
   throw writtenByAnother(path, version);
@@ -248,7 +247,7 @@ export function checkVersion(database: DatabaseSync, path: string): void {
 
 function writtenByAnother(path: string, version: number): Error {
   return new Error(
-    `${path} was written by another version of device-pipeline (schema ${version}, this one knows ${schemaVersion}). Run that version.`,
+    `${path} was written by another version of device-pipeline (schema ${version}; this version needs ${schemaVersion}). Use that version.`,
   );
 }
 

@@ -8,7 +8,7 @@ import {
   chownToOwner,
   lockFile,
   checkRestored,
-  makeDataDirectory,
+  createDataDirectory,
   directoryUnusable,
   type DataPaths,
   type DirectoryLock,
@@ -67,7 +67,7 @@ export function readTokenFile(paths: DataPaths): readonly Token[] | undefined {
   return tokens;
 }
 
-/** @throws {TokenFileUnusable} if that is unknown, which must not open the server to everyone. */
+/** @throws {TokenFileUnusable} if that is unknown: the server must not be open to everyone then. */
 function isProtected(paths: DataPaths): boolean {
   try {
     return areTokensRequired(paths);
@@ -97,7 +97,9 @@ function unreadable(path: string, error: unknown): TokenFileUnusable {
   const isOfAnother = code === 'EACCES' || code === 'EPERM';
   return new TokenFileUnusable(`${path} cannot be read (${code}).`, {
     cause: error,
-    ...(isOfAnother && { remedy: 'Give this user the right to, or run this as its owner.' }),
+    ...(isOfAnother && {
+      remedy: 'Give this user permission, or run the command as the owner of the file.',
+    }),
   });
 }
 
@@ -126,18 +128,18 @@ export function changeTokens(
   beforeWrite: () => void = () => undefined,
 ): void {
   checkRestored(paths);
-  makeDataDirectory(paths);
+  createDataDirectory(paths);
   const lock = acquireLock(paths);
   try {
-    // Not `readTokenFile`: new tokens may replace a missing file.
+    // `readTokenFile` would throw, but new tokens may replace a missing file.
     const tokens = change(readTokensIfAny(paths) ?? []);
     if (tokens.length > tokensMax) {
       throw new TooManyTokens(
-        `A data directory has at most ${tokensMax} tokens. Revoke some that are not used any more.`,
+        `A data directory has at most ${tokensMax} tokens. Revoke tokens that are not used any more.`,
       );
     }
     beforeWrite();
-    // First, so that the loss of the new file would be noticed.
+    // Create the marker first, so that the loss of the new file is noticed.
     requireTokens(paths);
     write(paths, `${JSON.stringify({ tokens: tokens.map(tokenEntry) }, null, 2)}\n`);
   } finally {

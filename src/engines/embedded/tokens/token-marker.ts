@@ -2,13 +2,13 @@ import { closeSync, fsyncSync, openSync, statSync, writeFileSync } from 'node:fs
 
 import {
   chownToOwner,
-  makeLogDirectory,
+  createLogDirectory,
   directoryUnusable,
   type DataPaths,
 } from '../data-directory.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 
-const text = `Tokens were made for this data directory: without its tokens.json, serve does not start.
+const text = `Tokens were created for this data directory: without its tokens.json, serve does not start.
 To let clients in without tokens, stop the server and remove this file and tokens.json.
 `;
 
@@ -21,7 +21,7 @@ To let clients in without tokens, stop the server and remove this file and token
 export function requireTokens(paths: DataPaths): void {
   try {
     if (!areTokensRequired(paths)) writeMarker(paths);
-    // Even if the file exists: a killed process may not have synced the directory.
+    // Sync even if the file exists: a killed process may not have synced the directory.
     nodeFileSystem.syncDirectory(paths.log);
   } catch (error) {
     throw directoryUnusable(paths.root, error);
@@ -29,8 +29,8 @@ export function requireTokens(paths: DataPaths): void {
 }
 
 /**
- * Whether tokens were ever created for the data directory: whether the marker exists. Its content does
- * not matter, since a power failure may take it.
+ * Whether tokens were ever created for the data directory: whether the marker exists. Its content
+ * does not matter, because a power failure may erase it.
  * @throws the file system's error if that is unknown.
  */
 export function areTokensRequired({ tokensRequired }: DataPaths): boolean {
@@ -38,7 +38,7 @@ export function areTokensRequired({ tokensRequired }: DataPaths): boolean {
 }
 
 function writeMarker(paths: DataPaths): void {
-  makeLogDirectory(paths);
+  createLogDirectory(paths);
   writeDurably(paths.tokensRequired, text, { flag: 'a', mode: 0o640 });
   chownToOwner(paths, paths.tokensRequired);
 }

@@ -16,13 +16,13 @@ export interface TokenWatch {
 }
 
 /**
- * Polls the token file and calls `onTokens` before it returns and after each change, with undefined if
- * no tokens were ever created. While the file cannot be read, the previous tokens stay valid;
- * `onProblem` is called once per state of the file. Creates the marker (`token-marker`) if there are
- * tokens, in whatever way the file was created.
+ * Polls the token file and calls `onTokens` before it returns and after each change, with undefined
+ * if no tokens were ever created. While the file cannot be read, the previous tokens stay valid;
+ * `onProblem` is called once per state of the file. Creates the marker (`token-marker`) if there
+ * are tokens, however the file was created.
  *
- * This folder: `token-file` reads and changes tokens.json under a lock, `token-marker` makes its loss
- * noticeable, and this file keeps a running server up to date.
+ * This folder: `token-file` reads and changes tokens.json under a lock, `token-marker` makes its
+ * loss noticeable, and this file keeps a running server up to date.
  * @throws {TokenFileUnusable | TokenFileMissing | DataDirectoryUnusable} if the first read fails.
  */
 export function watchTokens(
@@ -30,7 +30,7 @@ export function watchTokens(
   onTokens: (tokens: readonly Token[] | undefined) => void,
   onProblem: (problem: string) => void,
 ): TokenWatch {
-  // Before reading the content: a change in between is noticed by the next poll.
+  // Read the state before the content: the next poll then notices a change in between.
   let state = tokenFileState(paths);
   const tokens = readTokenFile(paths);
   if (tokens !== undefined) requireTokens(paths);

@@ -23,7 +23,7 @@ export interface SpanAuditOptions {
   readonly database: DatabaseSync;
   /** All dead letters at the beginning of the audit. */
   readonly deadLetters: readonly RecordedDeadLetter[];
-  /** Batches received at other times are skipped; undefined: none are. */
+  /** Batches received at other times are skipped; undefined: no batch is skipped. */
   readonly received: ReceivedRange | undefined;
   /** Called with increments, now and then and at the end of a span. */
   readonly onIncrements: (increments: Increments) => void;

@@ -31,7 +31,7 @@ const threadsMax = 8;
 /** Starting a thread takes as long as reading some megabytes. */
 const bytesPerThreadMin = 32 * 1024 * 1024;
 
-/** The number of threads that pays off for this many bytes. */
+/** The number of threads worth starting for this many bytes. */
 export function threadsFor(bytes: number): number {
   return Math.min(availableParallelism(), Math.floor(bytes / bytesPerThreadMin), threadsMax);
 }

@@ -43,12 +43,15 @@ export interface AuditOptions {
   readonly fileSystem?: FileSystem;
   /** Only counters of these dates are compared; both ends are included. */
   readonly dates: DateRange | undefined;
-  /** Only batches received then are audited, and no counters, which do not know when items came. */
+  /**
+   * Only batches received in this range are audited, and no counters, which have no times of
+   * receipt.
+   */
   readonly received: ReceivedRange | undefined;
-  /** How many threads read the log; undefined: as many as pay off. */
+  /** How many threads read the log; undefined: as many as are worth starting. */
   readonly threads: number | undefined;
   readonly onDifference: (difference: Difference) => void;
-  /** Called now and then with the number of bytes read, and of all to read. */
+  /** Called now and then with the number of bytes read so far, and of bytes to read. */
   readonly onProgress: (bytes: number, total: number) => void;
 }
 
@@ -120,7 +123,7 @@ class Audit {
     const soFar = readProgressRow(this.#database)?.position ?? lastRecordEnd(this.#log);
     this.#totalBytes = soFar - from;
     await this.#auditSpans(this.#spans(from, soFar));
-    // From here on, read one state of the database, which is not held for long.
+    // From here on, read one state of the database, and hold it only briefly.
     this.#database.exec('BEGIN');
     const progress = readProgressRow(this.#database);
     this.#checkProgress(progress);
@@ -264,7 +267,7 @@ class Audit {
       const named = text === '' ? '' : ` Among them, by idempotency keys and replays: ${text}.`;
       if (isFileMissing) {
         const hint = from === removedThrough ? ` ${unrecordedRemovalHint}` : '';
-        const detail = `The raw bodies in ${bytes} are missing, though they were counted (near ${path}).${named}${hint}`;
+        const detail = `The raw bodies in ${bytes} are missing, although they were counted (near ${path}).${named}${hint}`;
         this.#report({ code: 'raw_missing', detail, rawKeys });
       } else {
         const detail = `There is no valid record in ${bytes}, at byte ${offset} of ${path}: the batches stored there are damaged.${named}`;
@@ -284,7 +287,7 @@ class Audit {
     const found = new Set(this.#findings.flatMap(({ foundDeadLetters }) => foundDeadLetters));
     for (const { position, batchId, reason } of now) {
       if (position < from || found.has(position)) continue;
-      const detail = `Batch ${batchId} is a dead letter (${reason}), and the raw store has none at byte ${position} of the log.`;
+      const detail = `Batch ${batchId} is a dead letter (${reason}), but the raw store has no batch at byte ${position} of the log.`;
       this.#report({ code: 'dead_letter_unexplained', detail });
     }
   }

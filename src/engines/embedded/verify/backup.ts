@@ -21,9 +21,9 @@ import { areTokensRequired, requireTokens } from '../tokens/token-marker.ts';
 
 interface BackupOptions {
   readonly dataDir: string;
-  /** Must be missing or empty. */
+  /** The target directory, which must be missing or empty. */
   readonly directory: string;
-  /** Called now and then with the number of bytes copied, and of about all to copy. */
+  /** Called now and then with the number of bytes copied, and of approximately all to copy. */
   readonly onProgress: (bytes: number, total: number) => void;
 }
 
@@ -66,10 +66,10 @@ export async function backUp(options: BackupOptions): Promise<BackupSummary> {
     }
     if (error instanceof LogDamaged) throw error;
     const { message, code, errcode } = error as NodeJS.ErrnoException & { errcode?: number };
-    const failure = new Error(`The backup in ${to.root} could not be made: ${message}`, {
+    const failure = new Error(`The backup in ${to.root} could not be created: ${message}`, {
       cause: error,
     });
-    // The command line chooses its advice by the codes.
+    // The command line chooses its advice by this code.
     const codes = errcode === undefined ? { code } : { code, errcode };
     throw code === undefined ? failure : Object.assign(failure, codes);
   }
@@ -104,7 +104,7 @@ class DirectoryCopy {
 
   async run(): Promise<void> {
     for (let attempt = 1; ; attempt++) {
-      // The database first, since the log's copy must contain all that it has counted.
+      // Copy the database first: the copy of the log must contain all records that it has counted.
       const { position, removedThrough } = await this.#copyDatabase();
       try {
         this.#copyLog(position, removedThrough);
@@ -120,7 +120,7 @@ class DirectoryCopy {
     rmSync(path, { force: true });
     const database = openDatabaseReadOnly(this.#place.from.database);
     try {
-      // In a read transaction, since SQLite restarts the copy after each change otherwise.
+      // Copy in a read transaction: otherwise SQLite restarts the copy after each change.
       database.exec('BEGIN');
       const place = placeOf(database);
       const { bytes, pageBytes } = sizeOf(database);
@@ -156,7 +156,7 @@ class DirectoryCopy {
     const begin = segments[0]?.base ?? Number.POSITIVE_INFINITY;
     if (begin > removedThrough) {
       throw new SegmentRemoved(
-        `the log begins at byte ${begin}, not at byte ${removedThrough}: files of ${this.#place.from.log} are missing. audit says what is gone.`,
+        `the log begins at byte ${begin}, not at byte ${removedThrough}: files of ${this.#place.from.log} are missing. Run audit to see which batches are lost.`,
       );
     }
     for (const [index, segment] of segments.entries()) {
@@ -204,7 +204,7 @@ class DirectoryCopy {
   }
 }
 
-/** Also reads earlier schema versions, since a backup precedes an upgrade. */
+/** Also reads earlier schema versions, because a backup precedes an upgrade. */
 function placeOf(database: DatabaseSync): { position: LogPosition; removedThrough: LogPosition } {
   const row = database.prepare('SELECT * FROM progress').get();
   return {

@@ -9,16 +9,16 @@ const namedMax = 5;
 
 interface DifferingCounter {
   readonly difference: Difference;
-  /** The counter's value less the recounted one. */
+  /** The counter's value minus the recounted one. */
   readonly excess: number;
   readonly rawKeys: string[];
   readonly explainedBy: string[];
 }
 
 /**
- * Names the batches that add to differing counters, and those that explain a difference: all of a
- * batch's counters are too low by at least its increments, as if it had not been counted, or too high
- * by them, as if it had been counted twice.
+ * Names the batches that add to differing counters, and the batches that explain a difference: all
+ * of a batch's counters are too low by at least its increments, as if it had not been counted, or
+ * too high by them, as if it had been counted twice.
  */
 export function blameBatches(
   differences: readonly Difference[],

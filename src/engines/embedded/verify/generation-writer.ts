@@ -28,7 +28,7 @@ export function generationWriter(database: DatabaseSync, now: number) {
     'SELECT 1 FROM idempotency_keys WHERE caller = ? AND key = ? AND batch_id = ?',
   );
 
-  /** @param reason undefined to keep the known one. */
+  /** @param reason the reason, or undefined to keep the known one. */
   const addDeadLetter = (
     position: LogPosition,
     batchId: string,
@@ -55,7 +55,10 @@ export function generationWriter(database: DatabaseSync, now: number) {
       }
     },
 
-    /** Adds the record's key, unless it has expired: a key that may have is only kept if it exists. */
+    /**
+     * Adds the record's key, unless it has expired: a key that may have expired is kept only if the
+     * old table has it.
+     */
     addKey(record: LogRecord, mayBeExpired: boolean): void {
       const keyed = keyOf(record);
       if (keyed === undefined) return;
@@ -68,7 +71,7 @@ export function generationWriter(database: DatabaseSync, now: number) {
       if (replayed !== undefined) addReplayed(replayed);
     },
 
-    /** @param reason undefined to keep the known one. */
+    /** @param reason the reason, or undefined to keep the known one. */
     addDeadLetter: (record: LogRecord, reason: string | undefined) =>
       addDeadLetter(record.position, batchIdOf(record), reason, null),
 

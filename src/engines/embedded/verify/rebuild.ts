@@ -33,7 +33,7 @@ export interface RebuildOptions {
   /** Batches whose raw bodies are damaged become dead letters, instead of preventing the rebuild. */
   readonly withoutDamaged: boolean;
   readonly onDifference: (difference: Difference) => void;
-  /** Called now and then with the number of bytes counted, and of all to count. */
+  /** Called now and then with the number of bytes counted so far, and of bytes to count. */
   readonly onProgress: (bytes: number, total: number) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -48,7 +48,7 @@ export interface RebuildSummary {
 
 /** Maximum bytes counted in one transaction, so that the server's transactions do not wait long. */
 const stepBytes = 2 * 1024 * 1024;
-/** Once no more than this is left, the rest is counted in the transaction that replaces the tables. */
+/** When at most this many bytes are left, the transaction that replaces the tables counts them. */
 const lastBytes = 1024 * 1024;
 
 /**
@@ -132,7 +132,7 @@ class Rebuild {
     });
   }
 
-  /** Takes over what the database knows of segments that may have been removed. */
+  /** Copies the rows that the database has for segments that may have been removed. */
   #copyRemoved(through: LogPosition): void {
     const database = this.#database;
     database.exec('INSERT INTO counters_next SELECT * FROM removed_counters');
@@ -143,7 +143,7 @@ class Rebuild {
     }
   }
 
-  /** The position up to which the server has counted; without that, the end of the log. */
+  /** The position up to which the server has counted; if that is unknown, the end of the log. */
   #through(): LogPosition {
     const counted = readProgressRow(this.#database)?.position;
     if (counted === undefined) return lastRecordEnd(this.#log);
@@ -211,7 +211,7 @@ class Rebuild {
       : undefined;
   }
 
-  /** In one transaction: counts the rest, reports differences, and replaces the tables. */
+  /** Counts the rest, reports differences and replaces the tables, in one transaction. */
   #finish(): RebuildSummary {
     const database = this.#database;
     while (this.#position < this.#through()) this.#count(this.#through(), Number.POSITIVE_INFINITY);
@@ -219,7 +219,7 @@ class Rebuild {
     const damagedSpans = this.#newDamage().length;
     if (damagedSpans > 0 && !this.#options.withoutDamaged) {
       throw new Error(
-        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningMissing() ? `${unrecordedRemovalHint} ` : ''}The counters are unchanged.`,
+        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and the batches stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningMissing() ? `${unrecordedRemovalHint} ` : ''}The counters are unchanged.`,
       );
     }
     let differences = 0;
@@ -262,12 +262,12 @@ class Rebuild {
 
   /** Names the known batches of newly damaged ranges in the reasons of their dead letters. */
   #nameNewDamage(): void {
-    const places = this.#newDamage();
+    const ranges = this.#newDamage();
     const write = this.#database.prepare(
       "UPDATE dead_letters_next SET reason = reason || '; among it were: ' || ? WHERE position = ?",
     );
-    for (const [index, { text }] of knownBatches(this.#database, places).entries()) {
-      const from = places[index]?.from ?? null;
+    for (const [index, { text }] of knownBatches(this.#database, ranges).entries()) {
+      const from = ranges[index]?.from ?? null;
       if (text !== '') write.run(text, from);
     }
   }
@@ -283,7 +283,7 @@ class Rebuild {
   #switch(): void {
     const database = this.#database;
     this.#nameNewDamage();
-    // Take over which dead letters were dropped meanwhile.
+    // Copy the drops of dead letters that were made meanwhile.
     database.exec(
       `UPDATE dead_letters_next SET dropped_at =
        (SELECT dropped_at FROM dead_letters AS known WHERE known.position = dead_letters_next.position)`,

@@ -8,7 +8,7 @@ import { NameList } from '../store/batches-in-ranges.ts';
 import { mayKeyBeExpired, type ProgressRow } from '../store/progress-row.ts';
 import { keyOf, replayedOf } from '../writer/processor.ts';
 
-/** A row of an audited table, as its record says that it must be. */
+/** A row of an audited table, as it must be according to its record. */
 interface AuditedRow {
   readonly batchId: BatchId;
   readonly receivedAt: number;
@@ -31,7 +31,7 @@ interface AuditedTable<Row extends AuditedRow> {
   readonly mismatch: (row: Row, stored: StoredRow) => string | undefined;
   readonly mayBeExpired: (progress: ProgressRow | undefined, row: Row) => boolean;
   readonly missingDetail: (row: Row) => string;
-  /** Whether the stored row is of this record. */
+  /** Whether the stored row belongs to this record. */
   readonly isOf: (record: LogRecord, stored: StoredRow) => boolean;
   /** The stored row in a list of names, and the raw key of its batch, if that is known. */
   readonly nameOf: (stored: StoredRow) => { readonly name: string; readonly rawKey?: string };
@@ -59,7 +59,7 @@ export const keyTable: AuditedTable<KeyedBatch> = {
   },
   mayBeExpired: mayKeyBeExpired,
   missingDetail: ({ key, batchId, receivedAt }) =>
-    `The idempotency key ${JSON.stringify(key)} of ${rawKeyOf(batchId, receivedAt)} is not kept, though it has not expired: a retry would count twice.`,
+    `The idempotency key ${JSON.stringify(key)} of ${rawKeyOf(batchId, receivedAt)} is missing from pipeline.db, although it has not expired: a retry would count twice.`,
   isOf: ({ caller, idempotency }, stored) =>
     caller === stored['caller'] && idempotency?.key === stored['key'],
   nameOf({ key, batch_id: id, received_at: receivedAt }) {
@@ -86,7 +86,7 @@ export const replayTable: AuditedTable<AuditedRow> = {
   mismatch({ batchId, receivedAt, position }, stored) {
     const found = Number(stored['position']);
     if (found === position) return undefined;
-    return `${rawKeyOf(batchId, receivedAt)} is at byte ${position} of the log, but pipeline.db says byte ${found}: it is stored twice, or the row is wrong.`;
+    return `${rawKeyOf(batchId, receivedAt)} is at byte ${position} of the log, but pipeline.db has byte ${found}: it is stored twice, or the row is wrong.`;
   },
   mayBeExpired: () => false,
   missingDetail: ({ batchId, receivedAt }) =>
@@ -97,9 +97,9 @@ export const replayTable: AuditedTable<AuditedRow> = {
     `Listed as replayed in pipeline.db, but not in the raw store: ${names}. Replayed now, they would not be counted.`,
 };
 
-/** What the audit of a table found in a part of the log. */
+/** The findings of a table's audit in a part of the log. */
 export interface TableFindings<Row> {
-  /** Rows that were not found: expired, not counted yet, or lost. */
+  /** Rows that were not found: they are expired, not counted yet, or lost. */
   readonly missing: readonly Row[];
   /** The number of rows that belong to their record. */
   readonly matched: number;

@@ -10,10 +10,13 @@ interface Span {
   since: number;
 }
 
-/** What is stored but not counted yet: the number of items, and since when. */
+/**
+ * Tracks the records that are stored but not counted yet: the number of their items, and since when
+ * they wait.
+ */
 export class Backlog {
   #items = 0;
-  /** In the order of the log. */
+  /** The spans in the order of the log. */
   #spans: Span[] = [];
   /** How many distinct times a span covers, and how many the last one covers so far. */
   #momentsPerSpan = 1;
@@ -29,7 +32,7 @@ export class Backlog {
     return this.#spans[0]?.since;
   }
 
-  /** Adds a record; to be called in the order of the log. */
+  /** Adds a record; call it in the order of the log. */
   add(end: LogPosition, items: number, at: number): void {
     this.#items += items;
     const last = this.#spans.at(-1);
@@ -56,21 +59,21 @@ export class Backlog {
     if (first === -1) this.#momentsPerSpan = 1;
   }
 
-  /** After the clock was set back: earlier records must not have later times. */
+  /** Called after the clock was set back: earlier records must not have later times. */
   #lowerTimesTo(at: number): void {
     for (let index = this.#spans.length - 1; index >= 0; index--) {
-      const place = this.#spans[index];
-      if (place === undefined || place.since <= at) return;
-      place.since = at;
+      const span = this.#spans[index];
+      if (span === undefined || span.since <= at) return;
+      span.since = at;
     }
   }
 
   #mergePairs(): void {
-    const places = this.#spans;
-    this.#spans = places
+    const spans = this.#spans;
+    this.#spans = spans
       .filter((_, index) => index % 2 === 0)
-      .map(({ since, end }, index) => ({ since, end: places[2 * index + 1]?.end ?? end }));
-    this.#momentsInLastSpan += places.length % 2 === 0 ? this.#momentsPerSpan : 0;
+      .map(({ since, end }, index) => ({ since, end: spans[2 * index + 1]?.end ?? end }));
+    this.#momentsInLastSpan += spans.length % 2 === 0 ? this.#momentsPerSpan : 0;
     this.#momentsPerSpan *= 2;
   }
 }

@@ -15,7 +15,9 @@ export interface CounterAdmissionOptions {
   readonly countersPerDayMax: number;
   /** The day rule of the log. */
   readonly dayZone: string;
-  /** Called when another process may have removed counters: nothing that was known of them holds. */
+  /**
+   * Called when another process may have removed counters: what is cached about them is invalid.
+   */
   readonly onForget: () => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -76,7 +78,7 @@ export class CounterAdmission {
     this.#dayOf = dayRule(options.dayZone);
   }
 
-  /** Adds an uncounted record at the start; to be called in the order of the log. */
+  /** Adds an uncounted record at the start; call it in the order of the log. */
   addUncounted({ record, end }: ScannedRecord): void {
     const { dayZone } = this.#options;
     const now = this.#options.now();
@@ -95,7 +97,7 @@ export class CounterAdmission {
     if (end - read.from >= lookUpBytes || read.counter.isFull) this.#addPendingOfRead(read);
   }
 
-  /** To be called after the last `addUncounted`. */
+  /** Call it after the last `addUncounted`. */
   finishUncounted(): void {
     if (this.#read !== undefined) this.#addPendingOfRead(this.#read);
     this.#read = undefined;
@@ -109,7 +111,7 @@ export class CounterAdmission {
 
   /**
    * Returns the entries whose counters have no row and are not pending.
-   * @throws {Unavailable} if that is not known yet, or too many counters are pending.
+   * @throws {Unavailable} if that cannot be checked yet, or too many counters are pending.
    */
   newCounters<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
     const unknown = entries.filter(({ counter }) => !this.#isKnown(counter));
@@ -157,11 +159,11 @@ export class CounterAdmission {
       this.#pendingOn.set(date, (this.#pendingOn.get(date) ?? 0) + 1);
       const size = this.#sizes.get(date);
       if (size !== undefined) this.#sizes.set(date, size + 1);
-      this.#remember(counter);
+      this.#cache(counter);
     }
   }
 
-  /** Discards what another process may have changed; to be called now and then. */
+  /** Discards cached knowledge that another process may have invalidated; call it now and then. */
   checkForChanges(): void {
     const change = this.#options.store.pollChange();
     if (change === 'none') return;
@@ -176,11 +178,11 @@ export class CounterAdmission {
   #isKnown(counter: Counter): boolean {
     if (this.#known.has(counter)) return true;
     if (!this.#knownBefore.has(counter) && !this.#pending.has(nameOf(counter))) return false;
-    this.#remember(counter);
+    this.#cache(counter);
     return true;
   }
 
-  #remember(counter: Counter): void {
+  #cache(counter: Counter): void {
     if (this.#known.size >= knownMax) {
       this.#knownBefore = this.#known;
       this.#known = new CounterSet();
@@ -193,7 +195,7 @@ export class CounterAdmission {
     const unknown = entries.filter(({ counter }) => !this.#pending.has(nameOf(counter)));
     const missing = this.#options.store.withoutRow(unknown);
     const isMissing = new Set(missing);
-    for (const each of unknown) if (!isMissing.has(each)) this.#remember(each.counter);
+    for (const each of unknown) if (!isMissing.has(each)) this.#cache(each.counter);
     return missing;
   }
 
@@ -236,7 +238,7 @@ export class CounterAdmission {
     if (!isUnread && !isFull) return;
     throw new Unavailable(
       'overloaded',
-      'The batch has new counters, and until more of the backlog is counted it is not known whether their days have room for them. Nothing of it was stored; send it again after a moment.',
+      'The batch needs new counters, but the server cannot check the limits of their days until it has counted more of the backlog. Nothing was stored; send the batch again after a moment.',
     );
   }
 }

@@ -1,5 +1,5 @@
 import type { IngestOutcome } from '../../../pipeline/ports.ts';
-import { refusal } from '../refusals.ts';
+import { refusal } from '../unavailable-texts.ts';
 import type { OtherOutcomes, RingConsumer } from './submission-ring.ts';
 import type { Writer } from './writer.ts';
 
@@ -10,7 +10,7 @@ import type { Writer } from './writer.ts';
 const groupBytesMax = 512 * 1024;
 /** Maximum items of a commit, since parsed items stay in memory until the sync. */
 const groupItemsMax = 20_000;
-/** Scanning this many bytes takes about as long as a sync, so doing both at once pays off. */
+/** Scanning this many bytes takes about as long as a sync, so doing both at once is worthwhile. */
 const overlapBytes = 64 * 1024;
 
 interface GroupCommitEvents {
@@ -25,7 +25,7 @@ interface CommitGroup {
   readonly first: number;
   readonly through: number;
   readonly bytes: number;
-  /** Those that the fast path cannot handle. */
+  /** The submissions that the fast path cannot handle. */
   readonly others: readonly number[];
 }
 
@@ -36,7 +36,7 @@ export type GroupCommitWriter = Pick<
 >;
 
 /**
- * Takes submissions from the ring and commits them in groups, each with one sync. During a sync it
+ * Reads submissions from the ring and commits them in groups, each with one sync. During a sync it
  * already reads the next group, if enough submissions wait.
  */
 export class GroupCommitter {
@@ -98,7 +98,7 @@ export class GroupCommitter {
     for (; through < available && bytes < groupBytesMax && items < groupItemsMax; through++) {
       const length = ring.bodyBytes(through);
       bytes += length;
-      const verdict = ring.isPlain(through)
+      const accepted = ring.isPlain(through)
         ? this.#writer.stagePlain(
             ring.bytes,
             ring.bodyAt(through),
@@ -106,12 +106,12 @@ export class GroupCommitter {
             ring.plainCaller(through),
           )
         : undefined;
-      if (verdict === undefined) {
+      if (accepted === undefined) {
         others.push(through);
         ring.writeOther(through);
       } else {
-        items += verdict.enqueued;
-        ring.writeAccepted(through, verdict);
+        items += accepted.enqueued;
+        ring.writeAccepted(through, accepted);
       }
     }
     ring.advanceTo(through);

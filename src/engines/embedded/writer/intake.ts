@@ -30,7 +30,7 @@ interface LogIntakeOptions {
   readonly onStaged: (end: LogPosition, accepted: number, at: number) => void;
   /** Called with each batch once it is durable, in the order of the log. */
   readonly onDurable: (delivery: LogDelivery, accepted: number) => void;
-  /** Called with the error after which the log accepts nothing more. */
+  /** Called with the error after which the log accepts no more records. */
   readonly onFailure: (error: unknown) => void;
   /** Runs `commit` later, so that more batches can join the commit. */
   readonly defer: (commit: () => void) => void;
@@ -98,8 +98,8 @@ export class LogIntake implements Intake, ReplayIntake {
   }
 
   async accept(batch: Batch): Promise<{ earlier: EarlierBatch } | { stored: StoredBatch }> {
-    // No await between looking up the key and staging the batch: two batches with the same key would
-    // both find it unused.
+    // There must be no await between looking up the key and staging the batch: two batches with the
+    // same key would both find it unused.
     const known = batch.idempotency && this.#lookUp(batch.caller, batch.idempotency.key);
     if (known !== undefined) {
       await known.durable;
@@ -107,7 +107,7 @@ export class LogIntake implements Intake, ReplayIntake {
     }
     const reason = this.#reasonToRefuse();
     if (reason !== undefined) throw reason;
-    // Nor between admitting new counters and staging the batch that creates them.
+    // Nor may there be one between admitting new counters and staging the batch that creates them.
     const { stored, durable } = this.#stage(this.#options.admission.admit(batch));
     await durable;
     return { stored };
@@ -115,7 +115,7 @@ export class LogIntake implements Intake, ReplayIntake {
 
   async replay(batch: ReplayedBatch): Promise<ReplayResult> {
     const { origin, caller, idempotency } = batch;
-    // As in `accept`, no await between the lookups and the staging.
+    // There must be no await between the lookups and the staging, as in `accept`.
     const pending = this.#pendingReplays.get(origin.batchId);
     if (pending !== undefined) {
       await pending.durable;
@@ -134,15 +134,16 @@ export class LogIntake implements Intake, ReplayIntake {
     if (reason !== undefined) throw reason;
     const hasKey =
       holder === undefined || (isFromElsewhere === true && holder.receivedAt < origin.receivedAt);
-    const taken = hasKey ? batch : { ...batch, idempotency: undefined };
-    // The original installation decided which items are over the limit: the batch counts the same here.
-    const settled = { ...taken, excluded: origin.excluded ?? [] };
+    const claimed = hasKey ? batch : { ...batch, idempotency: undefined };
+    // The original installation decided which items are over the limit, so that the batch counts
+    // the same here.
+    const settled = { ...claimed, excluded: origin.excluded ?? [] };
     const { durable } = this.#stage(this.#options.admission.admit(settled), origin);
     await durable;
     return { kind: 'stored' };
   }
 
-  /** The result for a batch that is stored here, or was and may have been removed. */
+  /** The result for a batch that is stored here, or was stored and may have been removed. */
   #knownResult(batch: ReplayedBatch): ReplayResult | undefined {
     const { origin } = batch;
     const { log } = this.#options;
@@ -260,7 +261,7 @@ export class LogIntake implements Intake, ReplayIntake {
     return { batchId, receivedAt, bodySha256, ...(excluded && { excluded }) };
   }
 
-  /** @param origin of a replayed batch. */
+  /** @param origin the origin of a replayed batch. */
   #stage(
     { batch, newCounters }: { readonly batch: Batch; readonly newCounters: NewCounters },
     origin?: ReplayOrigin,
@@ -306,7 +307,7 @@ export class LogIntake implements Intake, ReplayIntake {
     return { stored: { ...stored, ...excluded }, durable };
   }
 
-  /** Why batches are refused now, if they are. */
+  /** The reason why batches are refused now, if they are. */
   #reasonToRefuse(): Unavailable | undefined {
     const { log, countedThrough, backlogBytesMax } = this.#options;
     if (log.failure !== undefined) return storageFailed(log.failure);
@@ -315,7 +316,7 @@ export class LogIntake implements Intake, ReplayIntake {
     if (backlogBytes > backlogBytesMax || pending >= pendingKeysMax) {
       return new Unavailable(
         'overloaded',
-        `${backlogBytes} bytes of accepted batches wait to be counted, and no more can wait. Nothing of this batch was stored; send it again after a moment.`,
+        `${backlogBytes} bytes of accepted batches wait to be counted, which is the limit. Nothing of this batch was stored; send it again after a moment.`,
       );
     }
     return undefined;
@@ -330,7 +331,7 @@ export class LogIntake implements Intake, ReplayIntake {
 const conflictDetail =
   'A batch with this id is already stored, with another body or time of receipt. Nothing was stored.';
 const removedDetail =
-  'The batch may have been received here and its raw body removed since (--keep-raw): whether it was counted is not known. Nothing was stored.';
+  'The batch may have been received here and its raw body removed since (--keep-raw), so the server cannot tell whether it was counted. Nothing was stored.';
 
 function storageFailed(cause: unknown): Unavailable {
   return new Unavailable(

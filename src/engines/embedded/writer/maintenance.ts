@@ -23,7 +23,9 @@ interface MaintenanceOptions {
   readonly log: SegmentedLog;
   readonly options: EmbeddedOptions;
   readonly platform: Platform;
-  /** Segments before it may be removed: the archive, if there is one, does not need them. */
+  /**
+   * Segments before this position may be removed: the archive, if there is one, does not need them.
+   */
   readonly releasedEnd: () => LogPosition;
   readonly onFailure: (error: unknown) => void;
   readonly onUnexpectedError: (message: string) => void;
@@ -83,20 +85,20 @@ export class Maintenance {
     if (durable === undefined) return false;
     const archived = this.#parts.releasedEnd();
     const through = this.#parts.log.removableThrough(Math.min(durable, archived, old));
-    const noted = this.#parts.store.removedThrough;
-    if (noted < through) {
+    const recorded = this.#parts.store.removedThrough;
+    if (recorded < through) {
       try {
-        return this.#recordRemoved(noted, through);
+        return this.#recordRemoved(recorded, through);
       } catch (error) {
         if (!(error instanceof LogDamaged || error instanceof RemovalNotRecorded)) throw error;
         this.#isRemoving = false;
         this.#parts.onUnexpectedError(
-          `${error.message} Old segments are kept until that is repaired.`,
+          `${error.message} Old segments are kept until the damage is repaired.`,
         );
         return false;
       }
     }
-    this.#parts.log.removeSegments(Math.min(noted, through));
+    this.#parts.log.removeSegments(Math.min(recorded, through));
     return false;
   }
 

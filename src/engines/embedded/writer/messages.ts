@@ -2,7 +2,7 @@ import type { CalendarDate } from '../../../domain/timestamp.ts';
 import type { DeadLetterReason, Receipt } from '../../../pipeline/ports.ts';
 import type { StatsAnswer } from '../../../pipeline/stats/stats.ts';
 import type { EmbeddedOptions } from '../options.ts';
-import type { StatsQuestion } from '../reader/stats-responder.ts';
+import type { StatsReaderRequest } from '../reader/stats-responder.ts';
 import type { OtherOutcomes, RingMemory } from './submission-ring.ts';
 import type { MetersMemory } from './writer-meters.ts';
 
@@ -13,7 +13,7 @@ export interface WriterSettings {
   readonly options: EmbeddedOptions;
   readonly ring: RingMemory;
   readonly meters: MetersMemory;
-  /** Of `ArchivePositions`, if the log is archived. */
+  /** The memory of `ArchivePositions`, if the log is archived. */
   readonly archive: SharedArrayBuffer | undefined;
 }
 
@@ -33,11 +33,11 @@ export interface Progress {
   readonly latestDate: CalendarDate | undefined;
 }
 
-/** What the writer found when it opened the data directory. */
+/** The state of the data directory when the writer opened it. */
 export interface Opened {
   readonly tornBytes: number;
   readonly dayZone: string;
-  /** What scans bodies; TypeScript if the kernel is not built or not supported. */
+  /** The scanner of bodies: `typescript` if the kernel is not built or not supported. */
   readonly scanner: 'webassembly' | 'typescript';
 }
 
@@ -53,7 +53,7 @@ export type FromWriter =
   | { readonly kind: 'progress'; readonly progress: Progress }
   /** A non-fatal error, such as one that failed a single submission. */
   | { readonly kind: 'unexpected'; readonly message: string }
-  /** The writer accepts nothing more; the message says why and what to do. */
+  /** The writer accepts no more submissions; the message says why and what to do. */
   | { readonly kind: 'failed'; readonly message: string }
   | { readonly kind: 'closed' };
 
@@ -64,28 +64,31 @@ export interface CounterSizes {
 }
 
 export type ReaderRequest =
-  | ({ readonly kind: 'stats' } & StatsQuestion)
+  | ({ readonly kind: 'stats' } & StatsReaderRequest)
   | { readonly kind: 'receipt'; readonly batchId: string }
   | { readonly kind: 'sizes' };
 
 export type ToReader =
   | (ReaderRequest & { readonly id: number })
-  /** The consumer has this many bytes: more can be sent. */
+  /** The consumer has received this many bytes: more can be sent. */
   | { readonly kind: 'consumed'; readonly id: number; readonly bytes: number }
-  /** The client does not need the rest. */
+  /** The client does not need the rest of the response. */
   | { readonly kind: 'cancel'; readonly id: number }
   | { readonly kind: 'close' };
 
 export type FromReader =
   | { readonly kind: 'ready' }
   | (Extract<StatsAnswer, { kind: 'whole' | 'unchanged' }> & { readonly id: number })
-  /** A streamed answer begins: then come `piece` messages, as fast as they are consumed, and `end`. */
+  /**
+   * A streamed response begins: `piece` messages follow, as fast as they are consumed, and then
+   * `end`.
+   */
   | { readonly kind: 'stream'; readonly id: number; readonly version: string | undefined }
   | { readonly kind: 'piece'; readonly id: number; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'end'; readonly id: number }
   | { readonly kind: 'receipt'; readonly id: number; readonly receipt: Receipt | undefined }
   | { readonly kind: 'sizes'; readonly id: number; readonly sizes: CounterSizes }
-  /** Refused, since too many answers are in progress or the journal is too large. */
+  /** Refused, because too many responses are in progress or the journal is too large. */
   | { readonly kind: 'busy'; readonly id: number }
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
   /** The data directory cannot be read; the message says why and what to do. */

@@ -11,7 +11,7 @@ import type { KeyedBatch, ReplayedRecord, SqliteCounterStore } from '../store/co
 interface OpenLogOptions {
   readonly options: EmbeddedOptions;
   readonly platform: Platform;
-  /** Of the existing log, if there is one. */
+  /** The identity of the existing log, if there is one. */
   readonly identity: LogIdentity | undefined;
   /** The day rule of the log. */
   readonly dayZone: string;
@@ -30,7 +30,7 @@ export function openLog(parts: OpenLogOptions) {
   const { fileSystem, now } = parts.platform;
   const directory = dataPaths(options.dataDir).log;
   const known = store.logId();
-  // Check before opening, too: recovery relies on the counters' position.
+  // Check also before opening: recovery relies on the counters' position.
   if (known !== undefined && identity?.logId.equals(known) === false) throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
   const uncountedReplays: (ReplayedRecord & { end: number })[] = [];

@@ -15,7 +15,7 @@ export interface Platform {
   readonly now: () => number;
   /** A monotonic clock, in milliseconds. */
   readonly elapsedMs: () => number;
-  /** Calls `act` once, later. Returns a function that cancels it. */
+  /** Calls `act` once after a delay. Returns a function that cancels it. */
   readonly runLater: (act: () => void, delayMs: number) => () => void;
 }
 

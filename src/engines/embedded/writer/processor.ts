@@ -56,7 +56,7 @@ interface Held {
   items: number;
 }
 
-/** What one step counts, and its number of items. */
+/** The delivery that one step counts, and its number of items. */
 interface Step {
   readonly delivery: LogDelivery;
   readonly items: number;
@@ -97,15 +97,17 @@ export class LogProcessor {
     return this.#scanner.scan(bytes, from, to);
   }
 
-  /** The counters of a scanned body that are not known to be admitted. */
+  /** The counters of a scanned body that are not recorded as admitted. */
   unadmitted(scanned: ScannedBatch): readonly ScannedCounter[] {
     return scanned
       .newCounters()
       .map((number) => ({ number, counter: this.#counters.counter(number) }));
   }
 
-  /** Remembers that counters are admitted, until the table is cleared or `forgetAdmitted`. */
-  rememberAdmitted(counters: readonly ScannedCounter[]): void {
+  /**
+   * Records that counters are admitted, until the table is cleared or `forgetAdmitted` is called.
+   */
+  cacheAdmitted(counters: readonly ScannedCounter[]): void {
     this.#counters.admit(counters.map(({ number }) => number));
   }
 
@@ -118,7 +120,10 @@ export class LogProcessor {
     if (this.#hold(span, scanned.items) !== undefined) scanned.count();
   }
 
-  /** Holds a delivery if it directly follows what is counted and held; otherwise a later step reads it from the log. */
+  /**
+   * Holds a delivery if it directly follows the counted and held records; otherwise a later step
+   * reads it from the log.
+   */
   offer({ dedupKey, increments, keys, replayed = [] }: LogDelivery, items: number): void {
     const held = this.#hold(dedupKey, items);
     if (held === undefined) return;
@@ -137,9 +142,9 @@ export class LogProcessor {
   }
 
   /**
-   * Counts what is held, or else a piece of the log. `behind`: there is more to count; `busy`: another
-   * process has locked the database, so retry later; `undurable`: not everything held is durable yet,
-   * and a record must not be counted before it is.
+   * Counts the held delivery, or else a piece of the log. `behind`: there is more to count; `busy`:
+   * another process has locked the database, so retry later; `undurable`: the held delivery is not
+   * durable yet, and a record must not be counted before it is.
    * @throws {LogDamaged}, or SQLite's errors.
    */
   async step(): Promise<CountingState> {
@@ -150,7 +155,7 @@ export class LogProcessor {
     try {
       await this.#options.store.apply([step.delivery]);
     } catch (error) {
-      // What was read will be read again; what is held stays held.
+      // A piece that was read will be read again; a held delivery stays held.
       if (this.#held === undefined) this.#counters.clear();
       if (isSqliteBusy(error)) return 'busy';
       throw error;

@@ -267,7 +267,7 @@ export class RingConsumer {
     this.#outcomes.writeInt32LE(acceptedKind, at + kindAt);
   }
 
-  /** Notes an outcome other than plain acceptance, which goes by message. */
+  /** Records that the outcome is not plain acceptance and goes by message. */
   writeOther(number: number): void {
     this.#outcomes.writeInt32LE(otherKind, (number & slotMask) * outcomeBytes + kindAt);
   }

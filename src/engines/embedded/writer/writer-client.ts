@@ -12,7 +12,7 @@ import type { ArchivePositions } from '../archive/archive-positions.ts';
 import { HeldOutcomes } from '../archive/held-outcomes.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { FromWriter, Opened, Progress, ToWriter, WriterSettings } from './messages.ts';
-import { refusal } from '../refusals.ts';
+import { refusal } from '../unavailable-texts.ts';
 import {
   lengthOf,
   ringMemory,
@@ -24,8 +24,8 @@ import { followWorker, startWorker } from '../workers.ts';
 import { metersMemory, writerMeters, type WriterMeters } from './writer-meters.ts';
 
 /**
- * Parsed bodies are short-lived garbage, of which a larger young generation would only accumulate more.
- * In the worst case, a list of empty objects, a parsed body takes some 25 times its size.
+ * Parsed bodies are short-lived garbage; a larger young generation would only accumulate more of
+ * it. In the worst case, a list of empty objects, a parsed body takes some 25 times its size.
  */
 function heapLimits(bodyBytesMax: number) {
   const bodyMiB = Math.ceil(bodyBytesMax / 1024 / 1024);
@@ -65,7 +65,7 @@ export class WriterClient {
   #unavailable: Unavailable['code'] | undefined;
   #unpublishedBytes = 0;
   #progress: Progress;
-  /** Set if clients are answered only once the archive holds their batches. */
+  /** Set if clients get a response only once the archive holds their batches. */
   #archive: ArchiveClient | undefined;
   readonly #held = new HeldOutcomes({
     archivedEnd: () => this.#archive?.positions.archivedEnd ?? 0,
@@ -130,7 +130,7 @@ export class WriterClient {
     return this.#progress;
   }
 
-  /** Why submissions are refused now, if they are. */
+  /** The reason why submissions are refused now, if they are. */
   get unavailable(): Unavailable['code'] | undefined {
     return this.#refusal ?? (this.#ring.isFull ? 'overloaded' : undefined);
   }
@@ -151,7 +151,7 @@ export class WriterClient {
     return isAway ? 'archive_unavailable' : undefined;
   }
 
-  /** From now on, answers clients only once the archive holds their batches. */
+  /** From now on, responds to clients only once the archive holds their batches. */
   waitForArchive(archive: ArchiveClient): void {
     this.#archive = archive;
     archive.onArchived = () => this.#held.release();
@@ -168,7 +168,7 @@ export class WriterClient {
   }
 
   /**
-   * Counts what it can, releases the data directory and ends the thread.
+   * Counts as much as time allows, releases the data directory and ends the thread.
    * @throws the reason if that failed, or if the writer had failed before.
    */
   async close(): Promise<void> {
@@ -215,8 +215,8 @@ export class WriterClient {
     const byNumber = new Map(others);
     resolves.forEach((resolve, index) => {
       const number = this.#answered + index;
-      const verdict = this.#ring.acceptance(number);
-      const outcome = verdict ? accepted(verdict) : byNumber.get(number);
+      const acceptance = this.#ring.acceptance(number);
+      const outcome = acceptance ? accepted(acceptance) : byNumber.get(number);
       const isUnsure = outcome?.accepted === true && !isArchived;
       resolve(isUnsure ? refusal('archive_unavailable') : (outcome ?? refusal('storage_failed')));
     });
@@ -229,7 +229,7 @@ export class WriterClient {
     this.#closed.resolve(this.#failure);
     this.#unavailable = 'storage_failed';
     this.#reportFailure(this.#failure);
-    // The writer answers what it has, unless its thread has ended.
+    // The writer answers its remaining submissions, unless its thread has ended.
     setTimeout(() => {
       this.#answered += this.#waiting.length;
       for (const resolve of this.#waiting.splice(0)) resolve(refusal('storage_failed'));

@@ -4,11 +4,13 @@ import type { Platform } from './platform.ts';
 
 /** Durations of the writer's steps, in seconds. */
 export interface WriterMeters {
-  /** From the first byte written to the log until it is durable and can be acknowledged. */
+  /**
+   * The time from the first byte written to the log until it is durable and can be acknowledged.
+   */
   readonly commits: Histogram;
-  /** Each sync of the log's files. */
+  /** The time of each sync of the log's files. */
   readonly syncs: Histogram;
-  /** Each write transaction of SQLite, from its begin to its commit. */
+  /** The time of each write transaction of SQLite, from its begin to its commit. */
   readonly transactions: Histogram;
 }
 

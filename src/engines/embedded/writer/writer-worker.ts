@@ -43,7 +43,9 @@ function open(): Writer | undefined {
   }
 }
 
-/** Also tells the archive how far the log is durable, before clients learn it. */
+/**
+ * Also publishes the durable end of the log to the archive's thread, before clients get a response.
+ */
 function progressOf(writer: Writer): Progress {
   const progress = writer.progress();
   if (positions !== undefined) positions.durableEnd = progress.durableEnd;

@@ -28,7 +28,7 @@ import { openDatabase } from '../store/schema.ts';
 
 export interface WriterEvents {
   readonly onProgress: (progress: Progress) => void;
-  /** The writer accepts nothing more; the message says why and what to do. */
+  /** The writer accepts no more submissions; the message says why and what to do. */
   readonly onFailure: (message: string) => void;
   /** Non-fatal error. */
   readonly onUnexpectedError: (message: string) => void;
@@ -41,10 +41,11 @@ const drainMs = 5_000;
 /**
  * The single writer of a data directory. This folder's files work together so: the main thread's
  * `WriterClient` puts submissions into the ring (`submission-ring`); on the writer thread
- * (`writer-worker`), `GroupCommitter` takes them in groups, and this class scans plain bodies itself
- * or passes others to `LogIntake`, which looks up keys. `CounterAdmission` checks the days' limits,
- * the log stages the records, one sync makes a group durable, and `LogProcessor` counts it into the
- * database. `Maintenance` expires keys and old segments; `Backlog` knows what is not counted yet.
+ * (`writer-worker`), `GroupCommitter` takes them in groups, and this class scans plain bodies
+ * itself or passes others to `LogIntake`, which looks up keys. `CounterAdmission` checks the days'
+ * limits, the log stages the records, one sync makes a group durable, and `LogProcessor` counts it
+ * into the database. `Maintenance` expires keys and old segments; `Backlog` tracks the uncounted
+ * records.
  */
 export class Writer {
   readonly #options: EmbeddedOptions;
@@ -55,7 +56,7 @@ export class Writer {
   readonly #log: SegmentedLog;
   readonly #store: SqliteCounterStore;
   readonly #reader: LogReader;
-  /** For lookups of single records; `#reader` is for counting. */
+  /** The reader for lookups of single records; `#reader` is for counting. */
   readonly #lookups: LogReader;
   readonly #admission: CounterAdmission;
   readonly #backlog = new Backlog();
@@ -69,7 +70,7 @@ export class Writer {
   #hasFailed = false;
 
   /**
-   * @param scanMemory has the bodies of `stagePlain`.
+   * @param scanMemory the memory with the bodies of `stagePlain`.
    * @throws an Error whose message says what is wrong and what to do.
    */
   static open(
@@ -238,7 +239,7 @@ export class Writer {
     if (staged === undefined) return undefined;
     if (unadmitted.length > 0) {
       this.#admission.addPending(newCounters, staged.end);
-      this.#processor.rememberAdmitted(unadmitted);
+      this.#processor.cacheAdmitted(unadmitted);
     }
     this.#processor.addScanned({ from: staged.previousEnd, to: staged.end }, scanned);
     return { batchId: staged.batchId, receivedAt: staged.receivedAt, enqueued };
@@ -301,7 +302,7 @@ export class Writer {
     try {
       this.#store.age.save();
     } catch (error) {
-      // Expiry is a little late then.
+      // On failure, expiry is only a little late.
       if (!isSqliteBusy(error)) throw error;
     }
   }
@@ -327,7 +328,7 @@ export class Writer {
     } catch (error) {
       throw new Unavailable(
         'storage_failed',
-        'An earlier batch cannot be read now. Send this one again after a moment, with the same Idempotency-Key if it had one.',
+        'An earlier batch cannot be read now. Send the batch again after a moment, with the same Idempotency-Key if it had one.',
         { cause: error },
       );
     }
@@ -344,15 +345,15 @@ export class Writer {
   }
 
   /** Queries the database. @throws {Unavailable} if that fails. */
-  #queryStore<T>(question: () => T): T {
+  #queryStore<T>(query: () => T): T {
     try {
-      return question();
+      return query();
     } catch (error) {
       if (!isSqliteError(error)) throw error;
       if (!isSqliteBusy(error)) this.#fail(error);
       throw new Unavailable(
         'storage_failed',
-        'The database cannot be read, so earlier batches are not known. Nothing of this batch was stored; send it again, with the same Idempotency-Key if it had one.',
+        'The database cannot be read, so the server cannot look up earlier batches. Nothing of this batch was stored; send it again, with the same Idempotency-Key if it had one.',
         { cause: error },
       );
     }

@@ -93,7 +93,7 @@ describe('a directory that cannot be used', () => {
     const failure = await failureOf(asOther('reads', () => store.create('log/one', one)));
     expect(failure).toBeInstanceOf(ArchiveUnusable);
     expect(failure.message).toContain(`The archive in ${root} cannot be used (EACCES`);
-    expect(failure.message).toContain('Give the user of this process the right to read and write');
+    expect(failure.message).toContain('Give the user of this process permission to read and write');
     expect(readdirSync(root)).toEqual([]);
   });
 
@@ -107,7 +107,7 @@ describe('a directory that cannot be used', () => {
     ['EPERM', 'link', 'needs hard links'],
     ['ENOTSUP', 'link', 'or an s3:// URL'],
     ['EINVAL', 'fsync', 'directories that can be synced'],
-    ['EPERM', 'open', 'the right to read and write'],
+    ['EPERM', 'open', 'permission to read and write'],
     ['EROFS', 'open', 'mounted read-only. Mount it for writing'],
   ])('after %s of %s says what to do', (code, syscall, remedy) => {
     const explained = explainFileError(systemError(code, syscall), '/mnt/backup');

@@ -123,7 +123,7 @@ describe('the requests to S3', () => {
     // The client may give up before the request has come as a whole, and then nothing waits.
     until.catch(() => undefined);
     faults = [{ kind: 'wait', until }];
-    expect((await failureOf(operate())).message).toBe('The store did not answer in time');
+    expect((await failureOf(operate())).message).toBe('The store did not respond in time');
     // So that the request never arrives: it would change what the tests after this one expect.
     reject(new Error('the client has given up'));
     vi.restoreAllMocks();

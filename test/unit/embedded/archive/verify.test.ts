@@ -200,6 +200,6 @@ describe('what an archive needs no longer', () => {
     await leaveMore();
     const [segment] = (await readArchive(store, logId)).segments;
     writeFileSync(pathOf(segment?.name ?? ''), 'damaged');
-    await expect(unneededObjects(store, logId)).rejects.toThrow('is not sound');
+    await expect(unneededObjects(store, logId)).rejects.toThrow('is damaged');
   });
 });

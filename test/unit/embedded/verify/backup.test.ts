@@ -120,12 +120,14 @@ describe('a backup', () => {
     const failure = await backup(() => {
       throw Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
     }).catch((error: unknown) => error);
-    expect(errorText(failure)).toMatch(/could not be made: EACCES: .* as the user that the server/);
+    expect(errorText(failure)).toMatch(
+      /could not be created: EACCES: .* as the user that the server/,
+    );
     const unopened = await backup(() => {
       const codes = { code: 'ERR_SQLITE_ERROR', errcode: 14 };
       throw Object.assign(new Error('unable to open database file'), codes);
     }).catch((error: unknown) => error);
-    expect(errorText(unopened)).toMatch(/could not be made: unable to open .*ulimit -n/);
+    expect(errorText(unopened)).toMatch(/could not be created: unable to open .*ulimit -n/);
   });
 
   it('of an empty store starts as it does', async () => {
@@ -145,7 +147,7 @@ describe('a backup', () => {
       });
     };
     for (const when of [1, 3]) {
-      await expect(cut(when)).rejects.toThrow(/could not be made: cut short/);
+      await expect(cut(when)).rejects.toThrow(/could not be created: cut short/);
       expect(readdirSync(directory)).toEqual([]);
       expect(() => openWriter(`${directory}-killed`)).toThrow(/holds no log. Nothing was changed/);
       rmSync(`${directory}-killed`, { recursive: true });

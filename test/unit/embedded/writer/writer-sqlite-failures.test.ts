@@ -80,12 +80,12 @@ describe('what SQLite itself refuses', () => {
         const pages = Number(database.prepare('PRAGMA page_count').get()?.['page_count']);
         database.exec(`PRAGMA max_page_count = ${pages}`);
       },
-      message: /is full\. Make room and start again/,
+      message: /is full\. Free some space and start again/,
     },
     {
       what: 'a database that cannot be written any more',
       refuse: (database: DatabaseSync) => database.exec('PRAGMA query_only = 1'),
-      message: /cannot be written .* Give this user the right to/,
+      message: /cannot be written .* Give this user permission to write there/,
     },
   ])('$what: reported once, and nothing acknowledged is lost', async ({ refuse, message }) => {
     const dataDir = temporaryDirectory();
@@ -132,6 +132,6 @@ describe('a database that another program holds for itself', () => {
     const holder = new DatabaseSync(dataPaths(dataDir).database);
     onTestFinished(() => holder.close());
     holder.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; CREATE TABLE t (a)');
-    expect(() => openWriter(dataDir)).toThrow(/is held by another program\. Let that one end/);
+    expect(() => openWriter(dataDir)).toThrow(/is locked by another program\. Stop that program/);
   });
 });

@@ -4,7 +4,7 @@ import { decodeTail, tailName, type Claim } from '../archive-objects.ts';
 import { readUpToDamage, type ArchiveContent } from '../read-archive.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 
-/** What an archive holds of one log. */
+/** The state of one log in an archive. */
 export interface LogStatus {
   readonly logId: string;
   readonly begin: LogPosition;
@@ -19,9 +19,9 @@ export interface LogStatus {
   readonly since: string | undefined;
   /** When the last piece was cut, in milliseconds since 1970; undefined for an empty log. */
   readonly archivedAt: number | undefined;
-  /** Of the server that ships to it. */
+  /** The claim of the server that ships to it. */
   readonly claim: Claim | undefined;
-  /** What is missing or damaged, so that this is only what is before it. */
+  /** What is missing or damaged; this status then covers only the log before it. */
   readonly damage: string | undefined;
 }
 
@@ -36,7 +36,7 @@ export async function statusOfLog(store: ObjectStore, logId: string): Promise<Lo
   };
 }
 
-/** Undefined if it cannot be read. */
+/** The claim; undefined if it cannot be read. */
 async function firstClaim(store: ObjectStore, logId: string): Promise<Claim | undefined> {
   const object = await store.get(tailName(logId, 0));
   try {

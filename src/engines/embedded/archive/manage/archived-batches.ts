@@ -25,7 +25,7 @@ import {
 export type ArchivedBatch =
   | {
       readonly batch: StoredBody;
-      /** Whether it cannot be counted, so that a restore makes it a dead letter. */
+      /** Whether the batch cannot be counted, so that a restore makes it a dead letter. */
       readonly isDeadLetter: boolean;
       readonly damage?: never;
     }
@@ -68,7 +68,7 @@ interface Part extends ArchivedPart {
   readonly piece?: NumberedPiece;
 }
 
-/** As the first header says that can be read. */
+/** The day rule in the first readable header. */
 async function dayZoneOf(store: ObjectStore, content: ArchiveContent): Promise<string | undefined> {
   let part = partFrom(content, content.begin);
   for (; part !== undefined; part = partFrom(content, part.to)) {
@@ -84,7 +84,7 @@ async function dayZoneOf(store: ObjectStore, content: ArchiveContent): Promise<s
   return undefined;
 }
 
-/** The part that goes on at a position; undefined at the end. */
+/** The part that continues at a position; undefined at the end. */
 function partFrom({ segments, pieces }: ArchiveContent, position: LogPosition): Part | undefined {
   const segment = segments.find(({ end }) => end > position);
   if (segment !== undefined) {
@@ -137,7 +137,7 @@ class ArchiveReader {
         yield { damage, isRemoved: false };
         this.#position = part.to;
       } else {
-        // A merge or retention has removed it: what it held may be in another object now.
+        // A merge or retention has removed it: its content may be in another object now.
         this.#missing = part.name;
         this.#content = await readUpToDamage(this.#store, this.#content.logId);
       }
@@ -166,6 +166,6 @@ class ArchiveReader {
 
   #removed(begin: LogPosition): string {
     const bytes = withThousands(begin - this.#position);
-    return `${this.#store.url} keeps ${bytes} bytes of raw batches no longer, which cannot be replayed.`;
+    return `${this.#store.url} no longer has ${bytes} bytes of raw batches, which cannot be replayed.`;
   }
 }

@@ -29,11 +29,11 @@ export async function findArchivedDirectory(
   if (others.includes(logId)) return { paths, logId };
   const held = others.length === 0 ? 'no log' : others.join(', ');
   throw new ArchiveUnusable(
-    `${store.url} does not hold the log of ${paths.root} (${logId}); it holds ${held}. Name the archive and the data directory that belong together.`,
+    `${store.url} does not hold the log of ${paths.root} (${logId}); it holds ${held}. Name an archive and a data directory that belong together.`,
   );
 }
 
-/** Whether this data directory is the one that ships to the archive, and not a copy of it. */
+/** Whether this data directory is the one that ships to the archive, rather than a copy of it. */
 export function ownsClaim({ paths }: ArchivedDirectory, claim: Claim | undefined): boolean {
   const claims = readArchiveState(archiveStatePath(paths))?.claims ?? [];
   return claim !== undefined && claims.includes(claim.id);

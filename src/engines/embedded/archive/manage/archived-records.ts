@@ -18,7 +18,7 @@ import {
 
 /** Consecutive bytes of one segment, as an object of an archive holds them. */
 export interface ArchivedPart {
-  /** Of the segment. */
+  /** The position of the segment. */
   readonly base: LogPosition;
   readonly from: LogPosition;
   readonly to: LogPosition;
@@ -29,12 +29,12 @@ export type LogBytes = AsyncIterable<Uint8Array>;
 
 const chunkBytes = 1024 * 1024;
 
-/** What an object holds, a MiB at a time. Iterating throws if the object is damaged. */
+/** The content of an object, a MiB at a time. Iterating throws if the object is damaged. */
 export function decompressed(object: Uint8Array): LogBytes {
   return Readable.from([object]).pipe(createZstdDecompress({ chunkSize: chunkBytes }));
 }
 
-/** Bytes of the log that are in memory. */
+/** Presents bytes in memory as bytes of the log. */
 export function bytesOf(bytes: Uint8Array): LogBytes {
   return Readable.from([bytes]);
 }
@@ -114,7 +114,7 @@ export async function identityOf(
   }
 }
 
-/** Bytes that come in chunks, read in lengths of the caller's choice. */
+/** Reads bytes that arrive in chunks, in lengths that the caller chooses. */
 class ByteInput {
   readonly #chunks: AsyncIterator<Uint8Array>;
   #bytes: Buffer = Buffer.alloc(0);

@@ -20,9 +20,9 @@ import {
   type LogBytes,
 } from './archived-records.ts';
 
-/** Looks at the bytes of the log while they are checked. */
+/** Called with the bytes of the log while they are checked. */
 export interface ByteObserver {
-  /** Passes the bytes on; adds what is wrong with them to `findings`. */
+  /** Passes the bytes on; adds problems to `findings`. */
   observe(bytes: LogBytes, part: ArchivedPart, name: string, findings: Difference[]): LogBytes;
 }
 
@@ -36,9 +36,9 @@ export interface CheckOptions {
 
 /** An object of which every byte was checked. */
 export interface CheckedObject {
-  /** Listed, but gone. */
+  /** Listed, but deleted meanwhile. */
   isMissing: boolean;
-  /** Its content does not match its checksum, or is of another form. */
+  /** Its content does not match its checksum, or has another format. */
   isUnreadable: boolean;
   /** Set for readable objects of the tail. */
   tail: Claim | PieceHeader | undefined;

@@ -12,7 +12,7 @@ import { verifyArchive } from './verify-archive.ts';
 
 export interface ArchiveComparison {
   readonly findings: readonly Difference[];
-  /** What the archive holds of the log. */
+  /** The state of the log in the archive. */
   readonly begin: LogPosition;
   readonly end: LogPosition;
   /** Bytes of the log that both have. */
@@ -36,7 +36,7 @@ export async function compareWithArchive(
     const { paths, logId } = await findArchivedDirectory(store, dataDir);
     const observer = comparisonWith(paths.log);
     const report = await verifyArchive({ store, logId, isCounting: false, observer, onProgress });
-    // Later than the archive was read, and so not before its end.
+    // Read after the archive, and so not before its end.
     const ownEnd = logEndOf(dataDir);
     const ownBegin = listSegments(nodeFileSystem, paths.log)[0]?.base ?? 0;
     const { begin, end, findings } = report;
@@ -57,7 +57,9 @@ function missingHere(ownEnd: LogPosition, end: LogPosition): Difference[] {
   return [{ code: 'raw_missing', detail }];
 }
 
-/** Compares what the archive holds with the segments in a directory; skips those that it has not. */
+/**
+ * Compares archived segments with those in a directory; skips segments that the directory lacks.
+ */
 function comparisonWith(directory: string): ByteObserver {
   return {
     async *observe(bytes: LogBytes, part: ArchivedPart, name: string, findings: Difference[]) {
@@ -91,6 +93,6 @@ function differs(
   chunk: Uint8Array,
 ): Difference {
   const position = chunkAt + chunk.findIndex((byte, index) => byte !== own[index]);
-  const detail = `${path} and ${name} differ from byte ${position} of the log on. What is damaged has a finding of its own; if neither is, the data directory and the archive hold other batches.`;
+  const detail = `${path} and ${name} differ from byte ${position} of the log on. A damaged one has a finding of its own; if neither is damaged, they hold different batches.`;
   return { code: 'raw_damaged', detail };
 }

@@ -17,8 +17,8 @@ interface FollowedTail {
 }
 
 /**
- * Follows the tail after the merged segments as `readArchive` does, but past what is missing or
- * damaged, and names all of it.
+ * Follows the tail after the merged segments as `readArchive` does, but continues after missing and
+ * damaged objects and reports all of them.
  */
 export function followTail(
   tail: ReadonlyMap<number, CheckedObject>,
@@ -39,7 +39,7 @@ class TailWalk implements FollowedTail {
   #number: number;
   #begin: LogPosition | undefined;
   #end: LogPosition;
-  /** What was lost since the last readable object, with the positions still unknown. */
+  /** The losses since the last readable object, whose positions are not known yet. */
   #lost: Difference[] = [];
 
   constructor(
@@ -63,7 +63,7 @@ class TailWalk implements FollowedTail {
     return this.#end;
   }
 
-  /** Takes the next object. Returns whether there may be another one. */
+  /** Checks the next object. Returns whether there may be another one. */
   step(): boolean {
     const found = this.#tail.get(this.#number);
     if (found === undefined) return this.#skipMissing();
@@ -83,7 +83,7 @@ class TailWalk implements FollowedTail {
     this.#begin ??= found.from;
     this.#reportLost(`bytes ${this.#end} to ${found.from} of the log are not in the archive`);
     if (!isFirst && found.from !== this.#end && this.#lost.length === 0) {
-      const detail = `${name} begins at byte ${found.from} of the log, and what is before it ends at byte ${this.#end}.`;
+      const detail = `${name} begins at byte ${found.from} of the log, but the log before it ends at byte ${this.#end}.`;
       this.findings.push({ code: 'raw_missing', detail });
     }
     this.#lost = [];
@@ -91,8 +91,8 @@ class TailWalk implements FollowedTail {
   }
 
   /**
-   * Objects after a missing one are either those of uploads that were on their way when a server
-   * ended, or they show that it was there.
+   * Objects after a missing one come from uploads in flight when a server ended, or prove that the
+   * missing one existed.
    */
   #skipMissing(): boolean {
     const later = this.#numbers.filter((number) => number > this.#number);
@@ -105,7 +105,7 @@ class TailWalk implements FollowedTail {
       return false;
     }
     const [name, other] = [this.#number, witness].map((one) => tailName(this.#logId, one));
-    const detail = `${name} is missing, although it was there when ${other} was made`;
+    const detail = `${name} is missing, although it existed when ${other} was created`;
     this.#lost.push({ code: 'raw_missing', detail });
     return this.#skipTo(later[0]);
   }

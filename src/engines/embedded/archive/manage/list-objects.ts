@@ -6,13 +6,18 @@ import type { ObjectStore, StoredObject } from '../stores/object-store.ts';
 
 /** An object of an archive. */
 export interface ArchivedObject extends StoredObject {
-  /** `damaged`: an object of the tail that cannot be read; `unknown`: of no use to an archive. */
+  /**
+   * `damaged`: an object of the tail that cannot be read; `unknown`: not an object of an archive.
+   */
   readonly kind:
     'segment' | 'piece' | 'claim' | 'state' | 'tokens' | 'probe' | 'damaged' | 'unknown';
-  /** Where in the log its bytes begin and end; a claim and a state only have the first. */
+  /** Where in the log its bytes begin and end; claims and states have only the beginning. */
   readonly from?: LogPosition;
   readonly to?: LogPosition;
-  /** When the server cut or wrote it, in milliseconds since 1970; undefined if it does not say. */
+  /**
+   * When the server cut or wrote it, in milliseconds since 1970; undefined if the object does not
+   * contain it.
+   */
   readonly at?: number;
 }
 
@@ -20,8 +25,8 @@ const pageSize = 64;
 const readsAtOnce = 16;
 
 /**
- * The objects of an archive in the order of their names, a page at a time: of one log, or all. Reads
- * the objects of the tail, because their names do not say what they hold.
+ * The objects of an archive in the order of their names, a page at a time: of one log, or all.
+ * Reads the objects of the tail, because their names do not show what they hold.
  */
 export async function* listObjects(
   store: ObjectStore,

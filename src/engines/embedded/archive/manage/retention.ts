@@ -8,12 +8,12 @@ import { shipState } from '../archived-state.ts';
 import { listSegments, longestOfEach, readObject } from '../read-archive.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 
-/** An object that an archive needs no longer. */
+/** An object that an archive no longer needs. */
 export interface Removal {
   readonly name: string;
   /** Size in bytes, as stored. */
   readonly bytes: number;
-  /** In a few words. */
+  /** A short reason. */
   readonly why: string;
 }
 
@@ -29,13 +29,14 @@ export interface RetentionOptions {
 /**
  * Plans which segments an archive need not keep.
  *
- * Their age is the running time of servers, as for --keep-raw (`LogAge`), and not by the times in the
- * names of the objects: a wall clock that jumps into the future would make all of them old. So a batch
- * stays at least as long as it must, and longer if the server was stopped meanwhile. While the log does
- * not grow, the running time in the database does not either.
+ * Their age is measured in running time of servers, as for --keep-raw (`LogAge`), and not by the
+ * times in the names of the objects: a wall clock that jumps into the future would make all of them
+ * old. So a batch stays at least as long as required, and longer if the server was stopped
+ * meanwhile. The running time in the database grows only while the log grows.
  *
- * Only what the database has in `removed_counters` may go, because a restore must know what it had
- * counted. The last segment stays: it says with which number the tail goes on.
+ * Only segments whose counts the database has in `removed_counters` may be removed, because a
+ * restore needs these counts. The last segment stays: its name contains the number at which the
+ * tail continues.
  */
 export async function oldSegments(options: RetentionOptions): Promise<readonly ArchivedSegment[]> {
   const { store, logId, databasePath, keepMs } = options;
@@ -48,8 +49,8 @@ export async function oldSegments(options: RetentionOptions): Promise<readonly A
 }
 
 /**
- * Removes old segments, the oldest first, after the archive knows what they had counted. Then removes
- * what it knew of the time before earlier segments. Can be repeated after any failure.
+ * Removes old segments, the oldest first, after it has stored their counts in the archive. Then
+ * removes the states that these counts replace. Can be repeated after any failure.
  * @throws {ArchiveDamaged} before it has removed anything.
  */
 export async function removeOldSegments(options: RetentionOptions): Promise<readonly Removal[]> {
@@ -73,7 +74,7 @@ export function removalOf({ name, storedBytes }: ArchivedSegment): Removal {
   return { name, bytes: storedBytes, why: 'older than the time to keep' };
 }
 
-/** The states of which no restore of a log that begins at `begin` has a use. */
+/** The states that no restore of a log that begins at `begin` uses. */
 export async function statesBefore(
   store: ObjectStore,
   logId: string,
@@ -88,7 +89,10 @@ export async function statesBefore(
   return found;
 }
 
-/** Whether a restore of the log from `begin` on finds what was counted before. @throws {ArchiveDamaged} */
+/**
+ * Whether a restore of the log from `begin` on finds the counts of the part before. @throws
+ * {ArchiveDamaged}
+ */
 async function knowsStateAfter(
   { store, logId }: Pick<RetentionOptions, 'store' | 'logId'>,
   begin: LogPosition,
@@ -117,7 +121,7 @@ function removableThrough(databasePath: string, logId: string, keepMs: number): 
   }
 }
 
-/** The end of the log's part that is at least `ageMs` old, by what the database has recorded. */
+/** The end of the log's part that is at least `ageMs` old, according to the database. */
 function positionAtAge(database: DatabaseSync, ageMs: number): LogPosition {
   const row = database
     .prepare(

@@ -11,9 +11,9 @@ const attemptsMax = 3;
 
 /**
  * The objects of a log's archive that no restore reads: pieces and shorter objects of segments that
- * interrupted merges left, and earlier copies of the tokens and of the state. Never claims: an earlier
- * server that is still running must find the names taken that it would write next.
- * @throws {ArchiveDamaged} if a segment that holds the same is not sound.
+ * interrupted merges left, and earlier copies of the tokens and of the state. Never claims: an
+ * earlier server that is still running must find that the names it would write next are taken.
+ * @throws {ArchiveDamaged} if a segment that holds the same bytes is damaged.
  */
 export async function unneededObjects(
   store: ObjectStore,
@@ -47,7 +47,7 @@ export async function removeUnneeded(store: ObjectStore, logId: string): Promise
   for (const { name } of await unneededObjects(store, logId)) await store.remove(name);
 }
 
-/** What servers leave if they are killed while they try whether they can use a store. */
+/** Objects left by servers that were killed while they tested a store. */
 export async function probesIn(store: ObjectStore): Promise<readonly Removal[]> {
   const probes: Removal[] = [];
   for await (const object of store.list('probe/')) {
@@ -57,7 +57,7 @@ export async function probesIn(store: ObjectStore): Promise<readonly Removal[]> 
 }
 
 interface MergedObject extends Removal {
-  /** Of the segment that holds the same. */
+  /** The name of the segment that holds the same bytes. */
   readonly base: LogPosition;
 }
 
@@ -86,15 +86,16 @@ async function requireSound(
   base: LogPosition,
 ): Promise<void> {
   const segment = segments.find((one) => one.base === base);
-  // Retention has removed it; or it never was in the archive, and the piece came late from a server that
-  // had a successor. The segments have no gap, or `readArchive` had thrown.
+  // Retention has removed it; or it was never in the archive, because the piece was uploaded late
+  // by a server that had a successor. The segments have no gap, otherwise `readArchive` would have
+  // thrown.
   if (segment === undefined) return;
   const object: StoredObject = { name: segment.name, bytes: segment.storedBytes };
   const checked = await checkObject({ store, logId, isCounting: false }, object);
   const isSound = checked.findings.length === 0 && !checked.isMissing && !checked.isUnreadable;
   if (isSound) return;
   throw new ArchiveDamaged(
-    `${object.name} in ${store.url} is not sound, so nothing is removed. Run archive verify.`,
+    `${object.name} in ${store.url} is damaged, so nothing is removed. Run archive verify.`,
   );
 }
 

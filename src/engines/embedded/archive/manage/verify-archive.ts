@@ -14,13 +14,13 @@ import { checkObject, type CheckedObject, type CheckOptions } from './check-obje
 import { followTail } from './follow-tail.ts';
 
 export interface VerifyOptions extends CheckOptions {
-  /** Called now and then with the stored bytes that are read, and of all. */
+  /** Called now and then with the stored bytes read so far, and with the total. */
   readonly onProgress: (bytes: number, total: number) => void;
 }
 
 export interface VerifyReport {
   readonly findings: readonly Difference[];
-  /** What a restore can use of the log. */
+  /** The part of the log that a restore can use. */
   readonly begin: LogPosition;
   readonly end: LogPosition;
   readonly objects: number;
@@ -46,7 +46,7 @@ export async function verifyArchive(options: VerifyOptions): Promise<VerifyRepor
     const listed = await verification.list();
     await verification.read(listed);
     const report = verification.report(listed);
-    // A merge or retention in the meantime has removed objects; what they held is elsewhere.
+    // A merge or retention has removed objects meanwhile; their content is in other objects.
     const isSame = namesOf(await verification.list()) === namesOf(listed);
     if (isSame || report.findings.length === 0 || attempt === attemptsMax) return report;
   }
@@ -75,7 +75,7 @@ class Verification {
     return listed;
   }
 
-  /** Reads what was not read before. */
+  /** Reads the objects that were not read before. */
   async read(listed: readonly StoredObject[]): Promise<void> {
     const unread = listed.filter(({ name }) => this.#checked.get(name)?.isMissing !== false);
     const total = unread.reduce((sum, { bytes }) => sum + bytes, this.#readBytes);
@@ -139,23 +139,23 @@ class Verification {
       return [];
     const name = tailName(this.#options.logId, last.claimNumber);
     if (this.#checked.get(name)?.isMissing === false) return [];
-    const detail = `${name} is missing, the claim of the server that made ${last.name}: a restore works, but no server can continue this archive.`;
+    const detail = `${name} is missing, which is the claim of the server that created ${last.name}: a restore works, but no server can continue this archive.`;
     return [{ code: 'raw_missing', detail }];
   }
 
-  /** Whether one object can be read, except what the order of the tail tells. */
+  /** Checks whether one object is readable; `followTail` checks the order of the tail. */
   #findingsOf({ name, bytes }: StoredObject, segments: readonly ArchivedSegment[]): Difference[] {
     const last = segments.at(-1);
     const checked = this.#checked.get(name);
     const segment = readSegmentName(name, bytes);
     const held = segment ? `: it held bytes ${segment.base} to ${segment.end} of the log` : '';
-    // Of the tail after it, `followTail` tells.
+    // `followTail` checks the tail after it.
     const isMerged = (tailNumber(name) ?? -1) <= (last?.lastNumber ?? -1);
     if (checked === undefined) return [];
     if (checked.isMissing) {
       // Others may have been removed since they were listed, because they are not needed.
       if (!segments.some((one) => one.name === name)) return [];
-      return [{ code: 'raw_missing', detail: `${name} is listed, and missing${held}.` }];
+      return [{ code: 'raw_missing', detail: `${name} is listed, but missing${held}.` }];
     }
     if (checked.isUnreadable && isMerged) {
       const detail = `${name} does not match its checksum${held}.`;
@@ -184,6 +184,6 @@ function missingState(
     return position !== undefined && position >= begin && position <= end;
   };
   if (begin === 0 || listed.some(isUsable)) return [];
-  const detail = `The archive begins at byte ${begin} of the log, and no object says what was counted before.`;
+  const detail = `The archive begins at byte ${begin} of the log, and no object holds the counts of the part before that.`;
   return [{ code: 'ledger_missing', detail }];
 }

@@ -28,11 +28,11 @@ import {
 interface RestoreLogOptions {
   readonly store: ObjectStore;
   readonly content: ArchiveContent;
-  /** Of the segments; exists. */
+  /** The directory of the segments; it exists. */
   readonly directory: string;
   /** Ends the log before the first batch that was received after this; milliseconds since 1970. */
   readonly until: number | undefined;
-  /** Ends the log before the first byte that is missing or damaged, instead of failing. */
+  /** Ends the log before the first missing or damaged byte, instead of failing. */
   readonly isUpToDamage: boolean;
   readonly onProgress: (bytes: number, total: number) => void;
 }
@@ -40,9 +40,15 @@ interface RestoreLogOptions {
 interface RestoredContent {
   readonly content: ArchiveContent;
   readonly end: LogPosition;
-  /** Why the log ends before the archive does; undefined if `until` says so, or it does not. */
+  /**
+   * Why the restored log is shorter than the archive; undefined if it is not, or if `until` is the
+   * reason.
+   */
   readonly damage: ArchiveDamaged | undefined;
-  /** When the last batch of the log was received; undefined if the last segment was not read now. */
+  /**
+   * When the last batch of the log was received; undefined if this run did not read the last
+   * segment.
+   */
   readonly lastReceivedAt: number | undefined;
 }
 
@@ -94,7 +100,8 @@ async function restoreLog(options: RestoreLogOptions): Promise<Omit<RestoredCont
     try {
       await log.restoreSegment(parts);
     } catch (error) {
-      // Thrown when no other is being written, so that it can be repeated in this directory.
+      // Thrown only when no other segment is being written, so that the restore can be repeated in
+      // this directory.
       failures.push(error);
       return;
     }
@@ -141,12 +148,15 @@ class RestoredLog {
     this.#damage = options.content.damage;
   }
 
-  /** The end of the archive, or of the last record before what is damaged or was received too late. */
+  /**
+   * The end of the archive, or of the last record before damage or before a batch received after
+   * `until`.
+   */
   get end(): LogPosition {
     return this.#end;
   }
 
-  /** Why the log ends there, if that is damage. */
+  /** Why the log ends there, if damage is the reason. */
   get damage(): ArchiveDamaged | undefined {
     return this.#damage;
   }
@@ -172,7 +182,7 @@ class RestoredLog {
     }
   }
 
-  /** Ends the log, and the file of a segment, before what is damaged. @throws {ArchiveDamaged} */
+  /** Ends the log, and the file of a segment, before the damage. @throws {ArchiveDamaged} */
   #leaveOut(path: string, base: LogPosition, end: LogPosition, cause?: ArchiveDamaged): void {
     const { store, content, isUpToDamage } = this.#options;
     const damage = cause ?? damaged(store, end);
@@ -187,8 +197,9 @@ class RestoredLog {
   }
 
   /**
-   * Removes what begins after the end, or before the beginning of the archive, also what an interrupted
-   * restore has left there, and the rest of the segment that contains the end. Keeps the first segment, which has the id of the log.
+   * Removes the segments that begin after the end, or before the beginning of the archive,
+   * including those that an interrupted restore has left, and the rest of the segment that contains
+   * the end. Keeps the first segment, which has the id of the log.
    */
   cutOff(): void {
     const { content, directory } = this.#options;
@@ -199,7 +210,7 @@ class RestoredLog {
     }
   }
 
-  /** Writes what can be read of a segment. Returns why that is not all. @throws {SegmentGone} */
+  /** Writes the readable part of a segment. Returns why that is not all. @throws {SegmentGone} */
   async #write(path: string, parts: SegmentParts): Promise<ArchiveDamaged | undefined> {
     if (statSync(path, { throwIfNoEntry: false }) !== undefined) nodeFileSystem.remove(path);
     const file = nodeFileSystem.open(path, 'create');
@@ -239,7 +250,7 @@ class RestoredLog {
         at += (bytes as Buffer).length;
       }
     } catch (error) {
-      // Of this disk, such as one that is full.
+      // An error of this machine's disk; it may be full.
       if (error instanceof Error && 'syscall' in error) throw error;
       throw new ArchiveDamaged(`${name} in ${store.url} is damaged.`, { cause: error });
     }
@@ -290,6 +301,6 @@ function truncate(path: string, bytes: number): void {
 
 function damaged(store: ObjectStore, position: LogPosition): ArchiveDamaged {
   return new ArchiveDamaged(
-    `What ${store.url} holds of the log from byte ${position} on does not match its checksum.`,
+    `The log from byte ${position} on does not match its checksum in ${store.url}.`,
   );
 }

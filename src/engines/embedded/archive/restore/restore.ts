@@ -5,7 +5,7 @@ import { makeDirectories } from '../../../../util/directories.ts';
 import {
   dataPaths,
   lockFile,
-  makeDataDirectory,
+  createDataDirectory,
   restoringName,
   type DataPaths,
 } from '../../data-directory.ts';
@@ -25,13 +25,18 @@ export interface RestoreOptions {
   readonly store: ObjectStore;
   /** In hexadecimal; undefined if the archive holds only one log. */
   readonly logId: string | undefined;
-  /** Missing, empty, or left by an interrupted restore. */
+  /** A directory that is missing, empty, or left by an interrupted restore. */
   readonly dataDir: string;
-  /** Restores only what was received before the first batch after this; milliseconds since 1970. */
+  /**
+   * Restores only the batches before the first one received after this; milliseconds since 1970.
+   */
   readonly until: number | undefined;
-  /** Restores what is before the first byte that is missing or damaged, instead of failing. */
+  /** Restores the log before the first missing or damaged byte, instead of failing. */
   readonly isUpToDamage: boolean;
-  /** Called now and then with the bytes of the log that are read, then counted, and of all. */
+  /**
+   * Called now and then with the bytes of the log read, and then counted, so far, and with the
+   * total.
+   */
   readonly onProgress: (step: 'reading' | 'counting', bytes: number, total: number) => void;
 }
 
@@ -41,14 +46,17 @@ export interface RestoreSummary {
   readonly hasTokens: boolean;
   /** When the last piece was shipped, in ms since 1970; undefined: the log is empty, or cut off. */
   readonly archivedAt: number | undefined;
-  /** What was missing or damaged in the archive, and how the restored directory differs for that. */
+  /**
+   * What was missing or damaged in the archive, and how the restored directory differs as a result.
+   */
   readonly warnings: readonly string[];
 }
 
 /**
- * Makes a data directory from an archive: the log, the counters that follow from it, and the tokens.
- * Repeated, it continues an interrupted restore.
- * @throws {ArchiveDamaged | ArchiveUnusable}, or an Error that says what is wrong with the directory.
+ * Creates a data directory from an archive: the log, the counters that follow from it, and the
+ * tokens. Repeated, it continues an interrupted restore.
+ * @throws {ArchiveDamaged | ArchiveUnusable}, or an Error that says what is wrong with the
+ * directory.
  */
 export async function restore(options: RestoreOptions): Promise<RestoreSummary> {
   const paths = dataPaths(options.dataDir);
@@ -59,7 +67,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreSummary> 
     );
   }
   const { logId = await onlyLogId(options.store) } = options;
-  makeDataDirectory(paths);
+  createDataDirectory(paths);
   const lock = lockFile(join(paths.root, 'lock.db'));
   if (lock === undefined) throw new Error(`Another process uses ${paths.root}.`);
   try {
@@ -104,7 +112,7 @@ async function restoreInto(
 }
 
 const upToDamage = 'With --up-to-damage, the log is restored up to there.';
-/** A replay goes on after what is damaged. */
+/** A replay continues after damaged parts. */
 const salvage =
   'To copy the batches that can be read into another directory, use replay --from this archive.';
 
@@ -112,7 +120,7 @@ function withHint({ message, cause }: ArchiveDamaged, hint: string): ArchiveDama
   return new ArchiveDamaged(`${message} ${hint}`, { cause });
 }
 
-/** What a restore restores, so that another one does not continue it. */
+/** Identifies what a restore restores: a restore of something else must not continue it. */
 interface Source {
   readonly url: string;
   readonly logId: string;
@@ -125,7 +133,7 @@ function begin(part: DataPaths, source: Source): void {
   if (existsSync(path)) {
     if (readFileSync(path, 'utf8') === text) return;
     throw new Error(
-      `${part.root} is left of an interrupted restore from another archive or until another time. Remove it, or repeat that restore.`,
+      `${part.root} is left over from an interrupted restore with another --from, --log-id or --until. Remove it, or repeat that restore.`,
     );
   }
   rmSync(part.root, { recursive: true, force: true });
@@ -195,7 +203,7 @@ async function restoreTokens(
     if (!(error instanceof ArchiveDamaged)) throw error;
     if (!isUpToDamage)
       throw withHint(error, 'With --up-to-damage, the log is restored without it.');
-    // So that the server is not open to everyone.
+    // Without the marker, the server would be open to everyone.
     requireTokens(part);
     const warning = `${error.message} The tokens are lost: create new ones (token create) before you start a server.`;
     return { areRestored: false, warning };

@@ -23,10 +23,10 @@ if (port === null) throw new Error('this module runs as a worker');
 const send = (message: FromArchive) => port.postMessage(message);
 
 const { options, dataDir, memory } = workerData as ArchiveSettings;
-/** The server starts then, although the store has not answered. */
+/** The server starts after this time even if the store has not responded. */
 const silenceMs = 5_000;
 const silence = setTimeout(
-  () => send({ kind: 'problem', problem: `${options.url}: no answer yet` }),
+  () => send({ kind: 'problem', problem: `${options.url}: no response yet` }),
   silenceMs,
 ).unref();
 let isFirst = true;
@@ -38,8 +38,8 @@ try {
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof LogDamaged) {
-    // The rest of the log is counted and served as before.
-    send({ kind: 'problem', problem: `Nothing more is archived. ${message}` });
+    // The pipeline continues to count and serve the log without its archive.
+    send({ kind: 'problem', problem: `Archiving has stopped. ${message}` });
     port.on('message', () => end({ kind: 'closed' }));
   } else end({ kind: 'failed', message });
 }

@@ -1,13 +1,13 @@
-/** How much an archiver ships at a time. */
+/** Limits of what an archiver ships at a time. */
 export interface ArchiverLimits {
   /** Bytes of the log in a piece, unless a single record is larger. */
   readonly pieceBytesMax: number;
-  /** Uploads of pieces under way. */
+  /** Concurrent uploads of pieces. */
   readonly uploadsMax: number;
   /** Pieces of an open segment are merged at this number, so that a restore reads few objects. */
   readonly unmergedPiecesMax: number;
   /**
-   * Numbers that a claim leaves out: uploads of an earlier server that are still under way may take
+   * How many numbers a claim skips: uploads of an earlier server that are still in flight may take
    * them. Must be above `uploadsMax`.
    */
   readonly claimGap: number;

@@ -21,7 +21,7 @@ export interface ArchiverOptions extends Omit<Claiming, 'now' | 'limits'> {
   /** How many bytes of the log may be shipped per second. */
   readonly bytesPerSecondMax: number;
   readonly tokens: {
-    /** Whether they differ from what was shipped last. */
+    /** Whether the tokens differ from those shipped last. */
     areChanged(): boolean;
     ship(store: ObjectStore, logId: string): Promise<void>;
   };
@@ -29,7 +29,7 @@ export interface ArchiverOptions extends Omit<Claiming, 'now' | 'limits'> {
   readonly removeUnneeded: (store: ObjectStore, logId: string) => Promise<void>;
   readonly clock: ArchiverClock;
   readonly onArchived: (progress: Archived) => void;
-  /** Why the archive cannot be reached now; undefined once it can. */
+  /** Why the archive cannot be reached now; undefined once it can be reached. */
   readonly onProblem: (problem: string | undefined) => void;
 }
 
@@ -50,9 +50,9 @@ interface Upload {
 }
 
 /**
- * Ships the log to the archive as it grows, a few pieces at a time, in the order of the log. Repeats what
- * fails for ever, so that it catches up with an archive that was away, and stops at the first sign of
- * another server that has taken over.
+ * Ships the log to the archive as it grows, a few pieces at a time, in the order of the log.
+ * Retries failures indefinitely, so that it catches up after an outage of the archive, and stops at
+ * the first sign that another server has taken over.
  */
 export class Archiver {
   readonly #options: ArchiverOptions;
@@ -63,7 +63,7 @@ export class Archiver {
   #unmerged: UnmergedSegments | undefined;
   #claim = { id: '', number: 0 };
   #next = 0;
-  /** Everything before it is archived or on its way. */
+  /** Everything before it is archived or being uploaded. */
   #shippedEnd: LogPosition = 0;
   #lastCutAt = Number.NEGATIVE_INFINITY;
   /** Shipping more before this time would exceed the rate; of `elapsedMs`. */
@@ -83,7 +83,7 @@ export class Archiver {
 
   /**
    * Ships until `stop`.
-   * @throws {TakenOver | ArchiveUnusable | LogDamaged} if it cannot go on.
+   * @throws {TakenOver | ArchiveUnusable | LogDamaged} if it cannot continue.
    */
   async run(): Promise<void> {
     try {
@@ -94,7 +94,7 @@ export class Archiver {
     }
   }
 
-  /** Ships what is durable by then, for at most `graceMs`; `run` returns after that. */
+  /** Ships the log that is durable now, for at most `graceMs`; `run` returns after that. */
   stop(graceMs: number): void {
     this.#repeater.stop(graceMs);
   }
@@ -141,7 +141,7 @@ export class Archiver {
 
   #noteCaughtUp(): void {
     const { positions, clock } = this.#options;
-    // The time first: what becomes durable after it is not archived.
+    // Read the time first: records that become durable after it are not archived.
     const now = clock.now();
     if (positions.archivedEnd >= positions.durableEnd) positions.archivedAt = now;
   }
@@ -158,7 +158,7 @@ export class Archiver {
     if (this.#uploads.length >= this.#limits.uploadsMax || this.#isPaced()) return false;
     const { log, positions, clock } = this.#options;
     const { pieceBytesMax } = this.#limits;
-    // The time first: what becomes durable after it may be in the piece, too.
+    // Read the time first: the piece may also contain records that become durable after it.
     const at = clock.now();
     const piece = nextPiece(log, this.#shippedEnd, positions.durableEnd, pieceBytesMax);
     if (piece === undefined || !this.#isDue(piece)) return false;
@@ -206,14 +206,14 @@ export class Archiver {
     this.#wake();
   }
 
-  /** @throws {TakenOver} if another server has made the object. */
+  /** @throws {TakenOver} if another server has created the object. */
   async #create(number: number, object: Uint8Array): Promise<void> {
     const { store } = this.#options;
     const name = tailName(this.#logId, number);
     if ((await store.create(name, object)) === 'created') return;
     const found = await store.get(name);
-    // A merge may have removed it after the reply of an earlier attempt was lost.
-    if (found === undefined) throw new Error(`${name} was there and is gone`);
+    // A merge may have removed it after the response to an earlier attempt was lost.
+    if (found === undefined) throw new Error(`${name} existed and is missing now`);
     if (Buffer.compare(found, object) === 0) return;
     const other = decodeTail(found);
     throw takenOver(store.url, other.kind === 'claim' ? other : undefined);
@@ -235,7 +235,7 @@ export class Archiver {
     this.#mergeNext();
   }
 
-  /** Retention may remove what is merged; a merge reads the segment again. */
+  /** Retention may remove merged segments; a merge reads the segment again. */
   #release(): void {
     const { positions, log } = this.#options;
     const segments = listSegments(log.fileSystem, log.directory);
@@ -274,7 +274,7 @@ export class Archiver {
   }
 }
 
-/** Whether the server before was killed during a merge: its pieces come after its claim. */
+/** Whether the previous server was killed during a merge: its pieces come after its claim. */
 function hasLeftovers({ earlier, superseded, claim }: ArchiveContent): boolean {
   return superseded.length > 0 || earlier.some((number) => number > (claim?.number ?? number));
 }

@@ -13,12 +13,14 @@ interface Continuation {
   readonly log: ShippedLog;
   readonly positions: Pick<ArchivePositions, 'durableEnd'>;
   readonly content: ArchiveContent;
-  /** The claims after which this data directory may go on; undefined if it was never archived. */
+  /**
+   * The claims after which this data directory may continue; undefined if it was never archived.
+   */
   readonly known: readonly string[] | undefined;
 }
 
 /**
- * Checks that the log of this data directory continues what the archive holds.
+ * Checks that the log of this data directory continues the one in the archive.
  * @throws {TakenOver | ArchiveDamaged}, or an Error if the archive has changed meanwhile.
  */
 export async function checkContinues(parts: Continuation): Promise<void> {
@@ -32,12 +34,12 @@ export async function checkContinues(parts: Continuation): Promise<void> {
   const [first] = listSegments(parts.log.fileSystem, parts.log.directory);
   if (first !== undefined && content.end < first.base) {
     throw new TakenOver(
-      `The archive ${store.url} holds the log up to byte ${content.end}, and this data directory has removed what comes after that (--keep-raw, in a run without --archive): it begins at byte ${first.base}. Archive it to another prefix, and keep the old one for its raw bodies.`,
+      `The archive ${store.url} holds the log up to byte ${content.end}, but this data directory has removed the log after that (--keep-raw, in a run without --archive): it begins at byte ${first.base}. Archive it to another prefix, and keep the old one for its raw bodies.`,
     );
   }
   if (content.end <= positions.durableEnd && (await isSameAtEnd(parts))) return;
   throw new TakenOver(
-    `The archive ${store.url} holds the log up to byte ${content.end}, and this data directory does not: it ends at byte ${positions.durableEnd}, or with other batches. If it is an old copy, restore a new one from the archive (restore); if it is the right one, archive it to another prefix.`,
+    `The archive ${store.url} holds the log up to byte ${content.end}, but the log of this data directory ends at byte ${positions.durableEnd}, or has other batches. If it is an old copy, restore a new one from the archive (restore); if it is the right one, archive it to another prefix.`,
   );
 }
 

@@ -26,15 +26,15 @@ export interface Claiming {
   readonly store: ObjectStore;
   readonly log: ShippedLog;
   readonly positions: ArchivePositions;
-  /** What the data directory knows of its archive; see `ArchiveState`. */
+  /** The data directory's record of its archive; see `ArchiveState`. */
   readonly claims: {
     read(): readonly string[] | undefined;
     write(claims: readonly string[]): void;
   };
-  /** Makes the first object of an archive of a log whose beginning was removed. */
+  /** Creates the first object of an archive of a log whose beginning was removed. */
   readonly shipState: (store: ObjectStore, logId: string) => Promise<void>;
   readonly limits: Pick<ArchiverLimits, 'claimGap'>;
-  /** Of this server, for the message of one that it takes over from. */
+  /** The identity of this server, which the message of the server that it takes over from shows. */
   readonly host: string;
   readonly directory: string;
   /** Milliseconds since 1970. */
@@ -42,8 +42,8 @@ export interface Claiming {
 }
 
 /**
- * Claims the archive for this server, after it has checked that the log continues what is there. No
- * earlier server can add anything after that. Returns what the archive held before.
+ * Claims the archive for this server, after it has checked that the log continues the archived one.
+ * No earlier server can add anything after that. Returns what the archive held before.
  * @throws {TakenOver}
  */
 export async function claimArchive(
@@ -60,10 +60,10 @@ export async function claimArchive(
     const from = isFirst ? beginOf(log) : content.end;
     if (isFirst && from > 0) await repeater.repeat(() => parts.shipState(store, logId));
     const claim = newClaim(parts, content.next, from);
-    // Before the claim: its reply may be lost, and it must be known then.
+    // Recorded before the claim, whose response may be lost.
     claims.write([...possibleClaims(known, content.claim), claim.id]);
     const number = content.next;
-    if (!(await makeClaim(parts, repeater, number, claim))) continue;
+    if (!(await createClaim(parts, repeater, number, claim))) continue;
     if (await repeater.repeat(() => isInTime(store, logId, number))) {
       return { claim: { ...claim, number }, content };
     }
@@ -89,7 +89,7 @@ async function readContinued(
 }
 
 /** Returns whether the object under the number is this claim. */
-async function makeClaim(
+async function createClaim(
   { store, log }: Pick<Claiming, 'store' | 'log'>,
   repeater: Repeater,
   number: number,
@@ -103,7 +103,10 @@ async function makeClaim(
   return found?.kind === 'claim' && found.id === claim.id;
 }
 
-/** The last claim of the archive, and this directory's later ones, which may still be on their way. */
+/**
+ * The last claim of the archive, and this directory's later ones, whose uploads may still be in
+ * flight.
+ */
 function possibleClaims(known: readonly string[] = [], last: Claim | undefined): readonly string[] {
   return last === undefined ? known : known.slice(known.indexOf(last.id));
 }

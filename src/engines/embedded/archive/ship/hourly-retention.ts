@@ -4,8 +4,9 @@ import type { Pruned } from '../archive-messages.ts';
 const hourMs = 3_600_000;
 
 /**
- * Removes old segments from the archive once the server has claimed it, and then every hour. Shipping
- * goes on meanwhile, and does not depend on it: what fails is tried again an hour later.
+ * Removes old segments from the archive once the server has claimed it, and then every hour.
+ * Shipping continues meanwhile and does not depend on it: a failed removal is retried an hour
+ * later.
  */
 export class HourlyRetention {
   readonly #options: RetentionOptions;

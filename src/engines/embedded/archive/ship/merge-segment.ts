@@ -17,10 +17,10 @@ export interface MergedPieces {
   /** When the last piece was cut, in milliseconds since 1970. */
   readonly at: number;
   readonly lastNumber: number;
-  /** Of this server's claim. */
+  /** The number of this server's claim. */
   readonly claimNumber: number;
   readonly numbers: readonly number[];
-  /** Names of objects that hold less of the same segment. */
+  /** The names of shorter objects of the same segment. */
   readonly superseded: readonly string[];
 }
 
@@ -29,8 +29,8 @@ const removalsAtOnce = 8;
 
 /**
  * Stores a segment, or its beginning, as one object, and removes the pieces and objects that it
- * replaces: only after it has read the object back, and found it in a listing, which a restore needs.
- * Can be repeated after any failure. Returns the object's name.
+ * replaces: only after it has read the object back and found it in a listing, because a restore
+ * finds objects by listing. Can be repeated after any failure. Returns the object's name.
  * @throws an Error if the object is damaged or not listed yet.
  */
 export async function mergeSegment(

@@ -24,7 +24,7 @@ export interface LogPiece {
   readonly from: LogPosition;
   readonly to: LogPosition;
   readonly bytes: Buffer;
-  /** Whether the record after it did not fit. */
+  /** Whether the next record did not fit. */
   readonly isFull: boolean;
   /** Whether the segment ends with this piece and another one follows. */
   readonly isLast: boolean;

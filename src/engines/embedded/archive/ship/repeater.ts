@@ -7,7 +7,7 @@ import { ArchiveUnusable } from '../stores/object-store.ts';
 export interface ArchiverClock {
   /** Milliseconds since 1970. */
   readonly now: () => number;
-  /** Milliseconds of a clock that only goes forward. */
+  /** Milliseconds of a monotonic clock. */
   readonly elapsedMs: () => number;
   readonly sleep: (milliseconds: number) => Promise<void>;
   /** From 0 to 1. */
@@ -16,19 +16,21 @@ export interface ArchiverClock {
 
 interface RepeaterOptions {
   readonly clock: ArchiverClock;
-  /** Why acts fail now; undefined once none does. */
+  /** Called with the reason when an act fails, and with undefined once none fails any more. */
   readonly onProblem: (problem: string | undefined) => void;
-  /** Whether the archive has ever worked. If not, one that is unusable is a mistake in the settings. */
+  /** Whether the archive has ever worked. If it has not and is unusable, the settings are wrong. */
   readonly hasWorked: () => boolean;
 }
 
 const firstPauseMs = 200;
 const pauseMsMax = 5_000;
 
-/** Repeats what fails, with jittered pauses, until it succeeds or the archiver has to stop. */
+/** Retries failed acts, with jittered pauses, until they succeed or the archiver has to stop. */
 export class Repeater {
   readonly #options: RepeaterOptions;
-  /** Ends the pauses. A promise for all of them would keep a reaction of each for ever. */
+  /**
+   * Ends the pauses. One promise for all of them would keep the reactions of past pauses in memory.
+   */
   readonly #wakers = new Set<() => void>();
   #stopBy = Number.POSITIVE_INFINITY;
   /** The number of acts that have failed and are repeated. */
@@ -47,13 +49,13 @@ export class Repeater {
     return this.#options.clock.elapsedMs() >= this.#stopBy;
   }
 
-  /** Repeats what fails only for `graceMs` from now on. */
+  /** Retries only for `graceMs` from now on. */
   stop(graceMs: number): void {
     this.#stopBy = this.#options.clock.elapsedMs() + graceMs;
     for (const wake of this.#wakers) wake();
   }
 
-  /** @throws what no repetition can mend, or the last error when the time to stop is over. */
+  /** @throws an error that a retry cannot fix, or the last error when the time to stop is over. */
   async repeat<T>(act: () => Promise<T>): Promise<T> {
     for (let failures = 0; ; failures++) {
       try {
@@ -92,7 +94,7 @@ function isUnusable(error: unknown): boolean {
   return error instanceof ArchiveUnusable || error instanceof ArchiveDamaged;
 }
 
-/** Whether no repetition can mend it. */
+/** Whether a retry cannot fix the error. */
 export function isFinal(error: unknown): boolean {
   return error instanceof TakenOver || error instanceof LogDamaged;
 }

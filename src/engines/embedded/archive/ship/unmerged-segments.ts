@@ -6,7 +6,7 @@ import type { MergedPieces } from './merge-segment.ts';
 import type { ShippedLog } from './next-piece.ts';
 import type { ArchiveContent } from '../read-archive.ts';
 
-/** What is to be merged, by whichever server. */
+/** Segments that still have to be merged, whichever server uploaded them. */
 type Unnamed = Omit<MergedPieces, 'claimNumber'>;
 
 interface UnmergedSegment {
@@ -58,7 +58,7 @@ export class UnmergedSegments {
     this.#segments.set(base, { ...place, superseded, isComplete: false });
   }
 
-  /** Finds out whether the last segment has ended: then the next one begins there. */
+  /** Checks whether the last segment has ended: then the next one begins at its end. */
   checkComplete(): void {
     const last = [...this.#segments.values()].at(-1);
     if (last === undefined) return;

@@ -6,8 +6,8 @@ export function codeOf(error: unknown): string | undefined {
 }
 
 /**
- * Returns an `ArchiveUnusable` that says what to do, if an operator has to change something. Any other
- * error may be gone at the next attempt, that of a full disk among them.
+ * Returns an `ArchiveUnusable` that says what to do, if an operator has to change something. Any
+ * other error, such as a full disk, may not recur at the next attempt.
  */
 export function explainFileError(error: unknown, root: string): unknown {
   if (isFull(error)) {
@@ -23,7 +23,7 @@ function sentenceOf(error: unknown, root: string): string | undefined {
   const message = error instanceof Error ? error.message : '';
   switch (codeOf(error)) {
     case 'EPERM':
-      // What Linux answers for file systems such as FAT.
+      // The error of Linux for file systems such as FAT.
       return isOfLink(error) ? unsuitable(root, message) : forbidden(root, message);
     case 'EACCES':
       return forbidden(root, message);
@@ -51,7 +51,7 @@ function isOfLink(error: unknown): boolean {
 }
 
 function forbidden(root: string, message: string): string {
-  return `The archive in ${root} cannot be used (${message}). Give the user of this process the right to read and write below that directory.`;
+  return `The archive in ${root} cannot be used (${message}). Give the user of this process permission to read and write below that directory.`;
 }
 
 function unsuitable(root: string, message: string): string {

@@ -7,21 +7,21 @@ import { codeOf, explainFileError } from './file-failures.ts';
 import { isObjectName } from './object-name.ts';
 import { ArchiveUnusable, type ObjectStore, type StoredObject } from './object-store.ts';
 
-/** Begins the names of temporary files. No object's name has this character. */
+/** The first character of the names of temporary files. No object's name contains it. */
 const temporaryMark = '~';
 
-/** An attempt ends long before. */
+/** No attempt takes as long. */
 const temporaryAgeMsMax = 86_400_000;
 
 /**
- * Objects as files below a directory, on a file system with hard links. The directory must exist: if
- * its disk is not mounted, the archive must not fill the disk below the mount point.
+ * Objects as files below a directory, on a file system with hard links. The directory must exist:
+ * if its disk is not mounted, the archive must not fill the disk below the mount point.
  *
  * A process that is killed in `create` leaves a temporary file (`~…`) beside the object. The first
  * `create` of another process in that directory removes those that are older than a day.
  *
- * The time that an attempt takes is bounded by the file system only: a network file system that is
- * mounted "hard" waits for its server.
+ * Only the file system bounds the time that an attempt takes: a network file system that is mounted
+ * "hard" waits for its server.
  */
 export class FileObjectStore implements ObjectStore {
   readonly url: string;
@@ -42,7 +42,7 @@ export class FileObjectStore implements ObjectStore {
       await this.#prepare(directory);
       const temporary = join(directory, `${temporaryMark}${randomUUID()}`);
       const outcome = await writeOnce(temporary, path, bytes);
-      // Also if the name is taken: an earlier attempt may have ended before this.
+      // Even if the name is taken: an earlier attempt may have ended before this.
       await syncDirectory(directory);
       return outcome;
     });
@@ -83,7 +83,7 @@ export class FileObjectStore implements ObjectStore {
     // No file stays open between calls.
   }
 
-  /** @param directory the beginning of the objects' names: empty, or with a slash at its end. */
+  /** @param directory the prefix of the objects' names: empty, or with a slash at its end. */
   async *#listBelow(directory: string, prefix: string): AsyncGenerator<StoredObject> {
     const path = join(this.#root, directory);
     const entries = (await ifPresent(readdir(path, { withFileTypes: true }))) ?? [];
@@ -104,14 +104,14 @@ export class FileObjectStore implements ObjectStore {
     return join(this.#root, name);
   }
 
-  /** Makes the directory and its parents below the root, durably. */
+  /** Creates the directory and its parents below the root, durably. */
   async #prepare(directory: string): Promise<void> {
     if (directory === this.#root) await this.#requireRoot();
     else {
       await this.#prepare(dirname(directory));
-      const isNew = await makeDirectory(directory);
+      const isNew = await createDirectory(directory);
       if (!isNew && this.#prepared.has(directory)) return;
-      // Also if it exists: the process that made it may have ended before this.
+      // Even if it exists: the process that created it may have ended before this.
       await syncDirectory(dirname(directory));
     }
     if (this.#prepared.has(directory)) return;
@@ -186,8 +186,8 @@ async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-/** Returns whether this call made it. */
-async function makeDirectory(directory: string): Promise<boolean> {
+/** Returns whether this call created it. */
+async function createDirectory(directory: string): Promise<boolean> {
   try {
     await mkdir(directory, 0o750);
     return true;
@@ -217,7 +217,7 @@ async function ifPresent<T>(result: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** No file, or a directory. */
+/** Whether there is no file, or a directory in its place. */
 function isAbsence(error: unknown): boolean {
   return codeOf(error) === 'ENOENT' || codeOf(error) === 'EISDIR';
 }

@@ -6,16 +6,16 @@ export interface StoredObject {
 }
 
 /**
- * Where the objects of an archive are. Names have only the characters a–z, 0–9, `-`, `.` and `/`.
- * Every method rejects with `ArchiveUnusable` if an operator has to change something; any other error
- * may be gone at the next attempt. An attempt takes a bounded time. No method retries by itself.
+ * The storage of an archive's objects. Names have only the characters a–z, 0–9, `-`, `.` and `/`.
+ * Every method rejects with `ArchiveUnusable` if an operator has to change something; any other
+ * error may not recur at the next attempt. An attempt takes a bounded time. No method retries.
  */
 export interface ObjectStore {
-  /** As messages name it, such as `s3://bucket/prefix`. */
+  /** Its name in messages, such as `s3://bucket/prefix`. */
   readonly url: string;
   /**
-   * Creates a durable object, all of it or nothing. Never replaces one: resolves to `exists` if the
-   * name is taken, perhaps by an earlier attempt whose reply was lost.
+   * Creates a durable object, completely or not at all. Never replaces one: resolves to `exists` if
+   * the name is taken, perhaps by an earlier attempt whose response was lost.
    */
   create(name: string, bytes: Uint8Array): Promise<'created' | 'exists'>;
   /** The object's bytes; undefined if there is none. */

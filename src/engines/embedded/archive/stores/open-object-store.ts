@@ -6,8 +6,8 @@ import { ArchiveUnusable, type ObjectStore } from './object-store.ts';
 import { unconditional, type S3Place } from './s3-failures.ts';
 
 /**
- * Opens the store that a URL names: `s3://bucket/prefix`, `s3://bucket` or `file:///directory`. Does
- * not try whether it can be reached.
+ * Opens the store that a URL names: `s3://bucket/prefix`, `s3://bucket` or `file:///directory`.
+ * Does not check that it can be reached.
  * @throws ArchiveUnusable if the URL has another form, or a setting of S3 is missing.
  */
 export async function openObjectStore(url: string): Promise<ObjectStore> {
@@ -29,8 +29,8 @@ const racersMax = 4;
 
 /**
  * Creates an object several times, and removes it.
- * @throws ArchiveUnusable if more than one creation succeeds, or the store cannot be used at all; any
- *   other error if an attempt failed so that nothing is proved.
+ * @throws ArchiveUnusable if more than one creation succeeds, or the store cannot be used at all;
+ * any other error if a failed attempt makes the test inconclusive.
  */
 export async function checkConditionalCreate(store: ObjectStore): Promise<void> {
   const name = `probe/${randomUUID()}`;
@@ -49,7 +49,7 @@ export async function checkConditionalCreate(store: ObjectStore): Promise<void> 
   if (attempts.filter(isCreated).length > 1) {
     throw new ArchiveUnusable(unconditional(store.url, 'the store ignores If-None-Match'));
   }
-  // A store may refuse all racers but one, so their failures alone prove nothing.
+  // A store may refuse all concurrent requests but one, so their failures alone prove nothing.
   const [failure] = failures;
   const isProved = last.status === 'fulfilled' && last.value === 'exists';
   if (failure !== undefined && (!isProved || removal.status === 'rejected')) throw failure;
@@ -77,7 +77,7 @@ function directoryOf(url: string): string | undefined {
   try {
     return fileURLToPath(url).replace(/\/+$/, '');
   } catch {
-    // Such as an encoded slash.
+    // The path has an encoded slash, for example.
     return undefined;
   }
 }

@@ -2,7 +2,10 @@ import { realBackoff, withRetries } from '../../../../util/backoff.ts';
 import { ArchiveUnusable, type ObjectStore, type StoredObject } from './object-store.ts';
 
 const limits = { attemptsMax: 12, delayMsMax: 5_000 };
-/** After that, a store that is away is reported. One attempt at a store that hangs takes as long. */
+/**
+ * After this time, an unreachable store is reported. One attempt at a store that hangs takes as
+ * long.
+ */
 const repeatedMsMax = 30_000;
 
 /** A store whose failed requests are repeated, for commands; the archiver has its `Repeater`. */

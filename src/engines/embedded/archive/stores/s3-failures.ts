@@ -1,17 +1,17 @@
 import { ArchiveUnusable } from './object-store.ts';
 
-/** Where an archive is in S3, or in a store with the same API. */
+/** The place of an archive in S3, or in a store with the same API. */
 export interface S3Place {
-  /** As messages name it, such as `s3://bucket/prefix`. */
+  /** Its name in messages, such as `s3://bucket/prefix`. */
   readonly url: string;
   readonly bucket: string;
-  /** What the keys of all objects begin with: empty, or with a slash at its end. */
+  /** The prefix of the keys of all objects: empty, or with a slash at its end. */
   readonly prefix: string;
 }
 
 /**
- * Returns an `ArchiveUnusable` that says what to do, if an operator has to change something; else an
- * Error with one short line about an attempt that may succeed if it is repeated.
+ * Returns an `ArchiveUnusable` that says what to do, if an operator has to change something; else
+ * an Error with one short line, for a failure that a retry may fix.
  */
 export function explainS3Error(error: unknown, place: S3Place): Error {
   const sentence = sentenceOf(error, place);
@@ -19,7 +19,7 @@ export function explainS3Error(error: unknown, place: S3Place): Error {
   return new Error(lineOf(error), { cause: error });
 }
 
-/** The status of the store's answer; undefined if there was none. */
+/** The status of the store's response; undefined if there was none. */
 export function statusOf(error: unknown): number | undefined {
   if (!(error instanceof Error) || !('$metadata' in error)) return undefined;
   return (error.$metadata as { httpStatusCode?: number } | undefined)?.httpStatusCode;
@@ -36,7 +36,7 @@ function sentenceOf(error: unknown, { url, bucket }: S3Place): string | undefine
     case 'NoSuchBucket':
       return `There is no bucket ${bucket} for ${url}. Create it, or check its name, AWS_REGION and AWS_ENDPOINT_URL_S3.`;
     case 'InvalidBucketName':
-      return `${bucket} is not a valid name of a bucket (${said}). Check ${url}.`;
+      return `${bucket} is not a valid bucket name (${said}). Check ${url}.`;
     case 'AccessDenied':
     case 'AllAccessDisabled':
     case 'AccountProblem':
@@ -84,11 +84,11 @@ function lineOf(error: unknown): string {
   const status = statusOf(error);
   const said = firstLineOf(error);
   if (status !== undefined) {
-    // What the SDK makes of a page of HTML has one of these.
+    // The SDK gives one of these names to an HTML page.
     const isOfStore = said !== 'UnknownError' && !nameOf(error).startsWith('Unknown');
     return `The store answered ${status}${isOfStore ? ` ${nameOf(error)}: ${said}` : ''}`;
   }
-  if (nameOf(error) === 'AbortError') return 'The store did not answer in time';
+  if (nameOf(error) === 'AbortError') return 'The store did not respond in time';
   return `The store cannot be reached: ${said}`;
 }
 

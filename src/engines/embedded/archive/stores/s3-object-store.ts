@@ -14,7 +14,7 @@ import { explainS3Error, statusOf, type S3Place } from './s3-failures.ts';
 
 const connectionTimeoutMs = 5_000;
 const smallRequestMsMax = 30_000;
-/** 120 s for 64 MiB, at the least 0.7 MiB/s. */
+/** 120 s for 64 MiB at the lowest speed of 0.7 MiB/s. */
 const msMaxPerMiB = 1_400;
 const getMsMax = 120_000;
 
@@ -61,7 +61,7 @@ class S3ObjectStore implements ObjectStore {
       const { Body } = await this.#client.send(request, endingAfter(getMsMax));
       return (await Body?.transformToByteArray()) ?? new Uint8Array();
     } catch (error) {
-      // Not every 404: a proxy or a wrong endpoint may answer it, too.
+      // Not every 404: a proxy or a wrong endpoint may send one, too.
       if (isNoSuchKey(error)) return undefined;
       throw explainS3Error(error, this.#place);
     }
@@ -120,7 +120,8 @@ async function openClient({ url }: S3Place): Promise<S3Client> {
   const settings = {
     maxAttempts: 1,
     requestHandler: { connectionTimeout: connectionTimeoutMs },
-    // The SDK's default sends CRC32 in a trailer, which some stores do not know; see `digest`.
+    // By default, the SDK sends a CRC32 in a trailer, which some stores do not support; see
+    // `digest`.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
   } as const;
@@ -134,7 +135,7 @@ async function openClient({ url }: S3Place): Promise<S3Client> {
       `The endpoint for ${url} is not a URL: ${endpoint}. Write AWS_ENDPOINT_URL_S3 with a scheme, such as https://minio.example:9000.`,
     );
   }
-  // Other stores seldom have a host name for each bucket.
+  // Other stores rarely have a host name for each bucket.
   return new S3Client({ ...settings, endpoint, forcePathStyle: true });
 }
 
@@ -151,7 +152,7 @@ async function requireRegion(client: S3Client, url: string): Promise<void> {
 }
 
 /**
- * What the store verifies the received bytes by. The SDK signs their SHA-256, which every store with
+ * How the store verifies the received bytes. The SDK signs their SHA-256, which every store with
  * signatures of version 4 verifies. Content-MD5 is as old as S3, and Amazon requires it, or a newer
  * checksum, for buckets with an object lock. It takes 2 ms a MiB. A FIPS mode of OpenSSL lacks it.
  */
@@ -160,7 +161,7 @@ function digest(bytes: Uint8Array): { ContentMD5?: string } {
   return { ContentMD5: createHash('md5').update(bytes).digest('base64') };
 }
 
-/** Also ends an answer whose body stalls, unlike the SDK's `requestTimeout`. */
+/** Also ends a response whose body stalls, unlike the SDK's `requestTimeout`. */
 function endingAfter(ms: number): { abortSignal: AbortSignal } {
   return { abortSignal: AbortSignal.timeout(Math.ceil(ms)) };
 }

@@ -1,7 +1,7 @@
 import type { IngestOutcome, Unavailable } from '../../pipeline/ports.ts';
 
 const details: Record<Unavailable['code'], string> = {
-  overloaded: 'Too many batches wait to be stored. Send this one again after a moment.',
+  overloaded: 'Too many batches wait to be stored. Send the batch again after a moment.',
   stopping: 'The server is stopping. Send the batch again later.',
   storage_failed:
     'The batch could not be stored and was not acknowledged. Send it again, with the same Idempotency-Key if it had one.',
