@@ -1,5 +1,5 @@
 import { tokenHash } from '../../src/auth/token.ts';
-import { ingestScope, serverAccess, TokenTable, type Access } from '../../src/auth/access.ts';
+import { ingestScope, serverAccess, TokenTable, type Access } from '../../src/auth/check-access.ts';
 import { readPlainRequest } from '../../src/http/server/plain-request.ts';
 
 const rounds = 40;

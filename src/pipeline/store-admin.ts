@@ -1,4 +1,4 @@
-import type { Difference } from './audit.ts';
+import type { Difference } from './findings.ts';
 import type {
   BatchDetails,
   ContentEncoding,

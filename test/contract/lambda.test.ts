@@ -16,7 +16,7 @@ import { processFunction } from '../../src/entry/lambda/process-function.ts';
 import { queryFunction } from '../../src/entry/lambda/query-function.ts';
 import { readCountersDirectly, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
 import type { Token } from '../../src/auth/token.ts';
-import { serverAccess, TokenTable } from '../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../src/auth/check-access.ts';
 import { pageOf } from '../../src/http/app/pages.ts';
 import { Lambdas } from '../support/aws/lambda.ts';
 import { exchange, startServer, type Received, type Sent } from '../support/server.ts';

@@ -5,7 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { tokenHash } from '../../src/auth/token.ts';
-import { serverAccess, TokenTable } from '../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../src/auth/check-access.ts';
 import { hostRule } from '../../src/http/app/allowed-hosts.ts';
 import { createHttpServer, type HttpServer } from '../../src/http/server/server.ts';
 import type { BorrowedBody, IngestOutcome, Submission } from '../../src/pipeline/ports.ts';

@@ -13,7 +13,7 @@ import {
   type RebuildOptions,
 } from '../../src/engines/embedded/verify/rebuild.ts';
 import { Writer } from '../../src/engines/embedded/writer/writer.ts';
-import type { Difference } from '../../src/pipeline/audit.ts';
+import type { Difference } from '../../src/pipeline/findings.ts';
 
 /** Small enough that a few dozen batches fill several segments. */
 export const testSegmentBytes = 4096;

@@ -6,7 +6,7 @@ import type { APIGatewayProxyEventV2 } from 'aws-lambda';
 import { createHttpFront } from '../../infra/local/gateway/http-front.ts';
 import { tokenHash, type RateLimit, type Scope } from '../../src/auth/token.ts';
 import type { ProblemCode } from '../../src/domain/problem.ts';
-import { serverAccess, TokenTable } from '../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../src/auth/check-access.ts';
 import { hostRule } from '../../src/http/app/allowed-hosts.ts';
 import { answerGatewayEvent } from '../../src/http/app/api-gateway.ts';
 import { createHttpServer } from '../../src/http/server/server.ts';

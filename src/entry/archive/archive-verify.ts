@@ -2,7 +2,7 @@ import {
   verifyArchive,
   type VerifyReport,
 } from '../../engines/embedded/archive/manage/verify-archive.ts';
-import { countOfDifferences } from '../../pipeline/audit.ts';
+import { countOfDifferences } from '../../pipeline/findings.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';

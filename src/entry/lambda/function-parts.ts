@@ -9,7 +9,7 @@ import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
 import { backoff, requestHandler } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
-import { once } from './once.ts';
+import { cached } from './cached.ts';
 import { observedDeadLetters } from './telemetry/counted-work.ts';
 import { telemetryOf, type FunctionName } from './telemetry/telemetry.ts';
 
@@ -59,7 +59,7 @@ export function deadLetterSinkOf(parts: FunctionParts, attemptsMax: number) {
  * for an environment.
  */
 export function leastKeepMsOf({ dynamodb, ledgerTable, dayZone, keepMs }: FunctionParts) {
-  return once(async () => {
+  return cached(async () => {
     await ensureDayRule(dynamodb, ledgerTable, dayZone);
     return await leastKeepMs(dynamodb, ledgerTable, keepMs);
   });

@@ -17,7 +17,7 @@ import { backoff, errorDetails } from './clients.ts';
 import { bodyBytesMax, carriesBodies, countersPerDayMax, itemsPerMessage } from './environment.ts';
 import { bodyGroupsOf, functionParts, rawStoreOf } from './function-parts.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
-import { once } from './once.ts';
+import { cached } from './cached.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
 
 /** How long replays rely on the last check that no table was restored. */
@@ -61,8 +61,8 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
     roomMs,
   });
-  const checkDayRule = once(() => ensureDayRule(dynamodb, ledgerTable, dayZone));
-  const checkTables = once(
+  const checkDayRule = cached(() => ensureDayRule(dynamodb, ledgerTable, dayZone));
+  const checkTables = cached(
     () => checkTablePair({ client: dynamodb, countersTable, ledgerTable }),
     tablesCheckedMs,
   );

@@ -1,4 +1,4 @@
-import type { ImmediateAccess } from '../../auth/access.ts';
+import type { ImmediateAccess } from '../../auth/check-access.ts';
 import { dataPaths } from '../../engines/embedded/data-directory.ts';
 import type { EmbeddedPipeline } from '../../engines/embedded/embedded-pipeline.ts';
 import { dayMs } from '../../engines/embedded/options.ts';

@@ -1,7 +1,7 @@
 import { dataPaths } from '../../engines/embedded/data-directory.ts';
 import { EmbeddedPipeline } from '../../engines/embedded/embedded-pipeline.ts';
 import { dayMs, embeddedDefaults, type EmbeddedOptions } from '../../engines/embedded/options.ts';
-import { serverAccess, TokenTable, type ImmediateAccess } from '../../auth/access.ts';
+import { serverAccess, TokenTable, type ImmediateAccess } from '../../auth/check-access.ts';
 import { connectionsWithin, defaultConnectionsMax } from '../../http/server/connection-limiter.ts';
 import { watchTokens, type TokenWatch } from '../../engines/embedded/tokens/token-watch.ts';
 import { openFilesMax, socketsWithin } from './open-files.ts';

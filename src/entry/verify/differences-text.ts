@@ -1,4 +1,4 @@
-import type { Difference } from '../../pipeline/audit.ts';
+import type { Difference } from '../../pipeline/findings.ts';
 import type { ReadingEvents } from '../../pipeline/store-admin.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';

@@ -1,4 +1,4 @@
-import type { AccessDenied } from '../../auth/access.ts';
+import type { AccessDenied } from '../../auth/check-access.ts';
 import {
   problemDetails,
   statusOfProblem,

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 
-import { ingestScope, replayScope } from '../../auth/access.ts';
+import { ingestScope, replayScope } from '../../auth/check-access.ts';
 import { ingestAnswer, problemAnswer, type Answer, refusalAnswer } from '../app/answer.ts';
 import { corsHeaders, type CrossOrigins } from '../app/cors.ts';
 import { bodyTooLarge, readIngestHeaders } from '../app/ingest-headers.ts';

@@ -2,7 +2,7 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 
 import type { IngestOutcome } from '../../pipeline/ports.ts';
-import { ingestScope, type AccessGranted } from '../../auth/access.ts';
+import { ingestScope, type AccessGranted } from '../../auth/check-access.ts';
 import { ingestAnswer, problemAnswer, type Answer, refusalAnswer } from '../app/answer.ts';
 import { malformed } from './client-errors.ts';
 import { acceptedText, toHttp } from './http-text.ts';

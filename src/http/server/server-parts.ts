@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 
 import type { BorrowedBody, Ingest } from '../../pipeline/ports.ts';
-import type { ImmediateAccess } from '../../auth/access.ts';
+import type { ImmediateAccess } from '../../auth/check-access.ts';
 import type { HostRule } from '../app/allowed-hosts.ts';
 import type { CrossOrigins } from '../app/cors.ts';
 import type { MemoryBudget } from './memory-budget.ts';

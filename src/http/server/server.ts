@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import type { Problem } from '../../domain/problem.ts';
 import { Unavailable, type BorrowedBody, type Ingest, type Queries } from '../../pipeline/ports.ts';
-import { openAccess, type ImmediateAccess } from '../../auth/access.ts';
+import { openAccess, type ImmediateAccess } from '../../auth/check-access.ts';
 import { hostNotAllowed, type HostRule } from '../app/allowed-hosts.ts';
 import { internalError, problemAnswer, type Answer } from '../app/answer.ts';
 import { createApp, type AppOptions } from '../app/app.ts';

@@ -1,5 +1,5 @@
 import type { Chunk } from '../chunks/chunk.ts';
-import { deadLetterBodyOfBatch } from '../chunks/letter-content.ts';
+import { deadLetterBodyOfBatch } from '../chunks/dead-letter-content.ts';
 import { areAllCounted, recut, type CutBatch } from '../chunks/recut.ts';
 import type { DeadLetter } from '../ports.ts';
 import type { BatchState, FinishedIntake, Orphan, SweepPorts, SweepRules } from './ports.ts';

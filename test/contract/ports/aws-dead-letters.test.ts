@@ -13,7 +13,7 @@ import { keepDeadBodies } from '../../../src/engines/aws/dead-letters/keep-bodie
 import { chunkKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { redriveDeadLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
 import { sendAll } from '../../../src/engines/aws/queue/send-messages.ts';
-import { deadLetterBodyOfBatch } from '../../../src/pipeline/chunks/letter-content.ts';
+import { deadLetterBodyOfBatch } from '../../../src/pipeline/chunks/dead-letter-content.ts';
 import { awsError, AwsEngine } from '../../support/aws/aws-engine.ts';
 import {
   readCountersDirectly,

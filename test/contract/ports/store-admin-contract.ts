@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { rawKeyOf, type BatchId } from '../../../src/domain/batch-id.ts';
-import type { Difference } from '../../../src/pipeline/audit.ts';
+import type { Difference } from '../../../src/pipeline/findings.ts';
 import type { Batch, StoredBatch } from '../../../src/pipeline/ports.ts';
 import type {
   DeadLetterView,

@@ -17,7 +17,7 @@ import {
   keyPrefix,
   type Item,
 } from '../../../src/engines/aws/ledger/ledger-table.ts';
-import type { Difference } from '../../../src/pipeline/audit.ts';
+import type { Difference } from '../../../src/pipeline/findings.ts';
 import { AwsEngine } from '../../support/aws/aws-engine.ts';
 import { auditOf, rebuildOf, testBackoff } from '../../support/aws/aws-verify.ts';
 import {

@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 
 import { expect } from 'vitest';
 
-import { serverAccess, TokenTable } from '../../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../../src/auth/check-access.ts';
 import { expectAccessible, openTab } from '../../support/browser.ts';
 import {
   becomes,

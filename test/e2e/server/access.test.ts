@@ -11,7 +11,7 @@ import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { changeTokens } from '../../../src/engines/embedded/tokens/token-file.ts';
 import { readTokens } from '../../../src/entry/lambda/tokens-secret.ts';
-import { serverAccess, TokenTable } from '../../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../../src/auth/check-access.ts';
 import { run } from '../../support/processes/command-line.ts';
 import { logLines } from '../../support/processes/server-log.ts';
 import {

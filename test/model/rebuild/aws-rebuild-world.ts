@@ -7,7 +7,7 @@ import { batchesInBlock } from '../../../src/engines/aws/ledger/dedup-records.ts
 import { chunkKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { RebuildSuperseded } from '../../../src/engines/aws/ledger/fenced-writes.ts';
 import { AuditDatabase } from '../../../src/engines/aws/verify/audit-database.ts';
-import type { Difference } from '../../../src/pipeline/audit.ts';
+import type { Difference } from '../../../src/pipeline/findings.ts';
 import { clientOf } from '../faults/aws-fault-layer.ts';
 import { dayOf, keepMs, type Client } from '../faults/aws-functions.ts';
 import type { Invocation } from '../faults/aws-scheduler.ts';

@@ -31,7 +31,7 @@ import type { KeyRange } from '../../../src/engines/aws/intake/list-objects.ts';
 import { s3RawBatches } from '../../../src/engines/aws/intake/raw-batches.ts';
 import { s3RawStore, type S3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { rawOfCarried } from '../../../src/engines/aws/verify/audit-groups.ts';
-import { carriedIn } from '../../../src/pipeline/chunks/letter-content.ts';
+import { carriedIn } from '../../../src/pipeline/chunks/dead-letter-content.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
 import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { countMessages, type QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';

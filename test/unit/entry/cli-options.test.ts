@@ -9,7 +9,7 @@ import {
   type StorePart,
 } from '../../../src/entry/cli/common-options.ts';
 import { dateRange, lastWeek } from '../../../src/entry/cli/date-range.ts';
-import { checkReplayEnds } from '../../../src/entry/cli/directory-kinds.ts';
+import { checkReplayEnds } from '../../../src/entry/cli/check-directories.ts';
 import { addFeedOptions, feedOptions } from '../../../src/entry/feed/feed-options.ts';
 import { addIngestOptions, ingestOptions } from '../../../src/entry/ingest/ingest-options.ts';
 import {

@@ -7,7 +7,7 @@ import type { DeadLetterView } from '../../../src/pipeline/store-admin.ts';
 import {
   deadLetterBodyOfBatch,
   readDeadLetterContent,
-} from '../../../src/pipeline/chunks/letter-content.ts';
+} from '../../../src/pipeline/chunks/dead-letter-content.ts';
 
 const batchId = '019b770e-7be9-7000-9f05-000000000000';
 const rawKey = `raw/2026-01-01T00:00:00.000Z-${batchId}.json`;

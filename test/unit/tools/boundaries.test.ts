@@ -137,7 +137,7 @@ describe('dependencies point inward', () => {
     expect(users.sort()).toEqual([
       'src/entry/check/check.ts',
       'src/entry/cli/common-options.ts',
-      'src/entry/cli/directory-kinds.ts',
+      'src/entry/cli/check-directories.ts',
       'src/entry/cli/open-store.ts',
       'src/entry/verify/adopt.ts',
       'src/entry/verify/backup.ts',

@@ -10,7 +10,7 @@ import type { DayOf } from '../../../domain/day.ts';
 import {
   readDeadLetterContent,
   type DeadLetterContent,
-} from '../../../pipeline/chunks/letter-content.ts';
+} from '../../../pipeline/chunks/dead-letter-content.ts';
 import { readMessage } from '../../../pipeline/chunks/queue-message.ts';
 import { pagesOf } from '../../../util/pages-of.ts';
 import type { ChunkId } from '../ledger/ledger-rows.ts';

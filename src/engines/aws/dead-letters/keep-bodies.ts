@@ -1,4 +1,4 @@
-import { carriedIn } from '../../../pipeline/chunks/letter-content.ts';
+import { carriedIn } from '../../../pipeline/chunks/dead-letter-content.ts';
 import type { DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { BodyGroups } from '../intake/body-groups.ts';
 import { messagesIn } from '../queue/queue-depth.ts';

@@ -1,7 +1,7 @@
 import type { LedgerDelivery } from '../../../engines/aws/counters/counter-store.ts';
 import type { DedupKey } from '../../../engines/aws/ledger/dedup-records.ts';
 import type { CountingPorts } from '../../../pipeline/counting/count-messages.ts';
-import { readDeadLetterContent } from '../../../pipeline/chunks/letter-content.ts';
+import { readDeadLetterContent } from '../../../pipeline/chunks/dead-letter-content.ts';
 import type { DeadLetter, DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { SweepResult } from '../../../pipeline/sweep/ports.ts';
 import { errorDetails } from '../clients.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { beforeEach, describe, expect, it } from 'vitest';
 
-import type { Difference } from '../../../../src/pipeline/audit.ts';
+import type { Difference } from '../../../../src/pipeline/findings.ts';
 import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import {
   dropDeadLetters,

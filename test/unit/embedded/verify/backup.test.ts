@@ -17,7 +17,7 @@ import { backUp } from '../../../../src/engines/embedded/verify/backup.ts';
 import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import { changeTokens, readTokenFile } from '../../../../src/engines/embedded/tokens/token-file.ts';
 import { errorText } from '../../../../src/entry/cli/error-text.ts';
-import { checkBackupDirectory } from '../../../../src/entry/cli/directory-kinds.ts';
+import { checkBackupDirectory } from '../../../../src/entry/cli/check-directories.ts';
 import {
   auditOf,
   newDataDirectory,

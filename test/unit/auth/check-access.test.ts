@@ -9,7 +9,7 @@ import {
   tokenAccess,
   TokenTable,
   type AccessDecision,
-} from '../../../src/auth/access.ts';
+} from '../../../src/auth/check-access.ts';
 import { refusalAnswer } from '../../../src/http/app/answer.ts';
 import { RateLimiter } from '../../../src/auth/rate-limiter.ts';
 
