@@ -12,7 +12,13 @@ import {
 import { apiPages } from '../openapi/api-pages.ts';
 import { statsAnswer } from '../stats/stats-answer.ts';
 import { statsPageAnswer } from '../stats/stats-page.ts';
-import { anyScope, ingestScope, openAccess, replayScope, type Access } from '../../auth/check-access.ts';
+import {
+  anyScope,
+  ingestScope,
+  openAccess,
+  replayScope,
+  type Access,
+} from '../../auth/check-access.ts';
 import {
   browserHeaders,
   ingestAnswer,

@@ -19,7 +19,10 @@ import {
   mayBeCarried,
   type CarriedBatch,
 } from '../../../src/pipeline/chunks/carried-batch.ts';
-import { carriedIn, readDeadLetterContent } from '../../../src/pipeline/chunks/dead-letter-content.ts';
+import {
+  carriedIn,
+  readDeadLetterContent,
+} from '../../../src/pipeline/chunks/dead-letter-content.ts';
 import { readMessage } from '../../../src/pipeline/chunks/queue-message.ts';
 import type { Batch } from '../../../src/pipeline/ports.ts';
 import { earlierCarriedId } from '../../support/aws/earlier-ids.ts';
