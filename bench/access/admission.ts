@@ -6,8 +6,8 @@ const rounds = 40;
 const requestsPerRound = 20_000;
 
 /**
- * Processor time in µs for reading the head of a plain request and admitting it. The best of many
- * rounds: the others were disturbed.
+ * CPU time in µs for reading the head of a plain request and admitting it: the best of many rounds,
+ * because other work disturbs some.
  */
 export function admissionCosts(): readonly { readonly name: string; readonly us: number }[] {
   const text = `dpl_${'a'.repeat(43)}`;

@@ -45,7 +45,7 @@ export function addQueues(scope: Construct, settings: PipelineSettings): Queues 
   acceptFinding(
     sweepFailures,
     'AwsSolutions-SQS3',
-    'It is itself where failures end up: the failure destination of the sweep function and of its schedule, which the rule does not look at.',
+    'It is itself a queue for failures: the failure destination of the sweep function and of its schedule, which the rule does not check.',
   );
   return { queue, deadLetterQueue, sweepFailures };
 }

@@ -128,7 +128,7 @@ export const realEffects: Effects = {
 
 /** Statuses of temporary failures. */
 const retryableStatuses = new Set([408, 429, 502, 503, 504]);
-/** Statuses of 500 and above that stay the same however often one tries. */
+/** 5xx statuses that a retry does not change. */
 const permanentStatuses = new Set([501, 505]);
 
 /**
@@ -204,7 +204,7 @@ export async function postBatch(
 /** Says that the server's Retry-After exceeds the limits. */
 function waitTooLong(retryAfterMs: number, totalMsMax: number): string {
   const [asked, most] = [retryAfterMs, totalMsMax].map((ms) => Math.ceil(ms / 1000));
-  return `the server asks to wait ${asked} s, and a batch is tried for ${most} s at most`;
+  return `the server asks to wait ${asked} s, but a batch is retried for at most ${most} s`;
 }
 
 type Settled = PostOutcome extends infer Outcome
@@ -291,7 +291,7 @@ function interpret({ server, batch, effects }: Post, response: Response, text: s
 
   const { enqueued, rejected, raw_key: rawKey, already_there: isKnown } = body;
   if (typeof enqueued !== 'number' || typeof rawKey !== 'string') {
-    const foreign = 'the answer is not one of device-pipeline; is this its address?';
+    const foreign = `unexpected response; ${wrongServerHint}`;
     return { kind: 'refused', status, code: 'unexpected_answer', detail: foreign, errors: [] };
   }
   return {

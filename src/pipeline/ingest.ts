@@ -150,7 +150,7 @@ function itemsProblem(
   const why =
     excluded === 0
       ? ''
-      : ` ${excluded} of them are valid, but exceed the limit of counters of their days.`;
+      : ` ${excluded} of them are valid, but their days have reached the counter limit.`;
   if (events.length === 0) {
     const detail =
       excluded === 0

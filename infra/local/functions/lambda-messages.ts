@@ -22,7 +22,7 @@ export interface HandlerError {
   readonly trace: readonly string[];
 }
 
-/** From an environment. */
+/** A message from an environment. */
 export type EnvironmentMessage =
   | { readonly kind: 'ready'; readonly importMs: number }
   | { readonly kind: 'init-failed'; readonly error: HandlerError }

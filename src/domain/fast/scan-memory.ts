@@ -21,7 +21,7 @@ export interface ScanMemory {
   readonly copyAt: number;
 }
 
-/** Bytes that may be read, and do not count, after the end of a body. */
+/** How many bytes after the end of a body may be read, and are ignored. */
 const readAheadBytes = 4096;
 /** The most items of a scanned body. */
 export const itemsMax = 2 ** 21;

@@ -57,7 +57,7 @@ export function serveArchiveOptions(): Option[] {
 
 /**
  * Returns the settings of the archive; undefined if there is none.
- * @param keepRawDays undefined: for ever
+ * @param keepRawDays undefined: forever
  */
 export function archiveOptions(
   command: Command,

@@ -21,7 +21,7 @@ interface VerifiedLog {
   readonly differences: DifferenceList;
 }
 
-/** Checks all that an archive holds. Returns the exit code: 1 if something is missing or damaged. */
+/** Checks everything in an archive. Returns the exit code: 1 if something is missing or damaged. */
 export function archiveVerify({ count, json, ...place }: VerifyOptions): Promise<number> {
   const isCounting = count === true;
   return withArchive(place, async (store, logIds) => {

@@ -26,7 +26,9 @@ export function dateRange(
   if (from === undefined && to === undefined) return undefined;
   const today = latestToday(now);
   if (to === undefined && from !== undefined && from > today) {
-    throw new UsageError(`--from ${from} is after today (${today} at the latest); give --to, too`);
+    throw new UsageError(
+      `--from ${from} is in the future (today is at most ${today} in any time zone); also give --to`,
+    );
   }
   const range = { from: from ?? firstDate, to: to ?? today };
   if (range.from > range.to) throw new UsageError(`--from ${range.from} is after --to ${range.to}`);

@@ -44,7 +44,7 @@ export interface IngestRun {
   /** Why the run ended early. */
   failure: string | undefined;
   isInterrupted: boolean;
-  /** Whether the same command with the same key would make the same requests. */
+  /** Whether the same command with the same key would send the same requests. */
   isRepeatable: boolean;
 }
 
@@ -163,7 +163,9 @@ export function report(
     `items    ${outcomeText(accepted, sum(run, 'refused'), unconfirmed)}`,
     ...(badLines === 0 ? [] : [`lines    ${withThousands(badLines)} not sent: ${badLineHint}`]),
     `time     ${seconds.toFixed(1)} s, ${perSecond} items/s, ${withThousands(run.retries)} retries`,
-    ...(isOffered ? [`again    the same command with --key ${run.key} counts nothing twice`] : []),
+    ...(isOffered
+      ? [`again    running the same command again with --key ${run.key} counts nothing twice`]
+      : []),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }

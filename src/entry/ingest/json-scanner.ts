@@ -187,7 +187,9 @@ export class JsonScanner {
   }
 }
 
-/** The index of the first byte at or after `from` that needs a look: a quote, backslash or control. */
+/**
+ * The index of the first byte at or after `from` that matters: a quote, backslash or control character.
+ */
 function skipText(chunk: Uint8Array, from: number): number {
   let at = from;
   while (at < chunk.length) {

@@ -55,8 +55,8 @@ export function deadLetterSinkOf(parts: FunctionParts, attemptsMax: number) {
 }
 
 /**
- * Checks the day rule and reads how long the ledger has kept its rows at least, in milliseconds; once
- * for an environment.
+ * Checks the day rule and reads the shortest time for which the ledger has kept its rows, in
+ * milliseconds; once per environment.
  */
 export function leastKeepMsOf({ dynamodb, ledgerTable, dayZone, keepMs }: FunctionParts) {
   return cached(async () => {

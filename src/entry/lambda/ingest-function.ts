@@ -29,7 +29,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
   const { environment, telemetry, dayZone, dayOf, keepMs } = parts;
   const { countersTable, ledgerTable, queueUrl, dynamodb, sqs } = parts;
   const onFailure = (error: unknown, batchId?: BatchId) =>
-    telemetry.log('ERROR', 'a batch was not taken', {
+    telemetry.log('ERROR', 'batch not accepted', {
       ...(batchId !== undefined && { batch_id: batchId }),
       ...errorDetails(error),
     });

@@ -120,9 +120,13 @@ function followArchive(pipeline: EmbeddedPipeline, log: ServerLog): void {
     },
     ({ problem, ...removed }) => {
       if (problem === undefined)
-        log.info('archive_pruned', removed, 'old segments are removed from the archive');
+        log.info('archive_pruned', removed, 'old segments were removed from the archive');
       else
-        log.warn('archive_not_pruned', { problem }, `the archive keeps old segments: ${problem}`);
+        log.warn(
+          'archive_not_pruned',
+          { problem },
+          `old segments could not be removed from the archive: ${problem}`,
+        );
     },
   );
 }

@@ -92,7 +92,7 @@ export function addServeOptions(command: Command): Command {
     // Not a `setting`: commander would treat the flag as set whatever the variable's value is.
     new Option(
       '--insecure',
-      `listen on public addresses although no token was ever created (env: ${insecureVariable}=1)`,
+      `listen on non-loopback addresses even if no token exists (env: ${insecureVariable}=1)`,
     ),
     setting('--max-body <size>', 'the largest request body', size).default(
       defaultBodyBytesMax,
@@ -100,7 +100,7 @@ export function addServeOptions(command: Command): Command {
     ),
     setting(
       '--max-backlog <size>',
-      'how much may wait to be counted before the server answers 503',
+      'how much may wait to be counted before the server responds with 503',
       size,
     ).default(128 * 1024 * 1024, '128MiB'),
     setting(

@@ -30,7 +30,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
   const opening = EmbeddedPipeline.open(settings, onUnexpectedError);
   const loading = import('./run-server.ts').then((module) => ({ ...module, pages: readPages() }));
   const [opened, loaded] = await Promise.allSettled([opening, loading]);
-  // What was opened would keep the process running.
+  // Open files and threads would keep the process running.
   if (opened.status === 'rejected') {
     watch.close();
     throw opened.reason;

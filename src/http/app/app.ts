@@ -40,9 +40,9 @@ import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { missingPage, type Pages } from './pages.ts';
 import { replayHeader } from './replay-header.ts';
 
-/** What an app serves. The rest of the API is not found there. */
+/** The parts of the API that an app serves; other paths are not found. */
 export interface Served {
-  /** Takes the batches of `POST /ingest`. */
+  /** Accepts the batches of `POST /ingest`. */
   readonly batches?: Ingest;
   /** Answers all other routes. */
   readonly queries?: Queries;
@@ -86,7 +86,10 @@ const batchNotFound = problemAnswer({
   detail: 'No batch with this id is stored here.',
 });
 
-/** Where only queries are served, API Gateway routes this exact path elsewhere, but no other spelling of it. */
+/**
+ * If only queries are served, API Gateway routes this exact path to another function, but no other
+ * spelling of it.
+ */
 const otherSpelling: IngestOutcome = {
   accepted: false,
   problem: { code: 'not_found', detail: 'Send batches to the exact path /ingest.' },

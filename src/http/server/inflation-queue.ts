@@ -7,9 +7,9 @@ interface QueuedBody {
 }
 
 /**
- * Limits the possible inflated size of all compressed bodies in the pipeline. A few kilobytes can
- * keep the writer busy for a tenth of a second, so a thousand of them would block everything behind
- * them. Waiting bodies start in round-robin order over their connections.
+ * Limits the possible inflated size of all compressed bodies in the pipeline. A few kilobytes can keep
+ * the writer busy for a tenth of a second, so a thousand of them would block all later batches. Waiting
+ * bodies start in round-robin order over their connections.
  */
 export class InflationQueue {
   readonly #bytesMax: number;

@@ -14,8 +14,8 @@ import type { ServerParts } from './server-parts.ts';
 
 /**
  * The fast path of `POST /ingest`: serves plain requests (`readPlainRequest`) directly from their
- * sockets, at twice the rate of `node:http`. Any other request hands its connection, with the bytes
- * received so far, to `node:http` for the rest of its life.
+ * sockets, at twice the rate of `node:http`. On any other request it hands the connection, with the bytes
+ * received so far, to `node:http`, which then keeps it.
  */
 export class PlainConnections {
   readonly parts: ServerParts;
@@ -79,7 +79,7 @@ class PlainConnection {
   /** Whether the pipeline is processing a request. */
   #isBusy = false;
   #hasEnded = false;
-  /** Of the current request. */
+  /** The id of the current request. */
   #requestId: string | undefined;
   #bodyBytes = 0;
   #startedAt = 0;
@@ -309,5 +309,5 @@ class PlainConnection {
   };
 }
 
-/** To a client that ends the connection in the middle of a body. */
+/** The response to a client that ends the connection in the middle of a body. */
 const truncated = problemAnswer(malformed);

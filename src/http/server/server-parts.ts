@@ -25,7 +25,7 @@ export interface HttpTimeouts {
   readonly readMs: number;
 }
 
-/** What the two ways of a batch share: that of plain requests and that through `node:http`. */
+/** Shared by both paths of a batch: the fast path of plain requests, and `node:http`. */
 export interface ServerParts {
   readonly pipeline: Ingest<BorrowedBody>;
   readonly bodyBytesMax: number;

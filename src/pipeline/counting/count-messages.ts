@@ -18,7 +18,7 @@ export interface QueueMessage {
   readonly body: string;
   /** When the first message was sent, before any redrive; milliseconds since 1970. */
   readonly sentAt: number;
-  /** Of a chunk of a replayed batch: when the batch arrived here; milliseconds since 1970. */
+  /** For a chunk of a replayed batch: when the batch arrived here; milliseconds since 1970. */
   readonly replayedAt?: number;
   /** How often it was received, including this time. */
   readonly receives: number;
@@ -150,9 +150,9 @@ async function removeKnown<Key, D extends Delivery<Key>>(
   for (const delivery of found) rest.delete(delivery);
 }
 
-/** A chunk is first queued within this time after its batch was received, */
+/** A chunk is first queued within this time after its batch was received */
 const queuedMsMax = 5 * 60_000;
-/** and waits there no longer, unless there is a backlog. */
+/** and waits there at most for this time, unless there is a backlog. */
 const waitMsMax = 15 * 60_000;
 
 /** How long after an unexpected repeat others are likely. */

@@ -13,7 +13,7 @@ interface RowFormat {
   readonly title: string;
   /** The `Content-Type` of an answer. */
   readonly contentType: string;
-  /** The media types that ask for the format in `Accept`, in lower case, without parameters. */
+  /** The media types that request the format in `Accept`, in lower case, without parameters. */
   readonly accepted: readonly string[];
   /** One sentence for the description of the API. */
   readonly description: string;
@@ -26,7 +26,7 @@ interface RowFormat {
 }
 
 /**
- * The formats of `/stats`. The order decides where `Accept` prefers none of two formats.
+ * The formats of `/stats`. If `Accept` prefers neither of two formats, the earlier entry wins.
  * Sources: RFC 8259, RFC 4180, https://github.com/ndjson/ndjson-spec, RFC 7763 and
  * https://github.github.com/gfm/#tables-extension-.
  */
@@ -91,7 +91,10 @@ function markdownLine(fields: readonly (string | number)[]): string {
   return `| ${fields.join(' | ')} |\n`;
 }
 
-/** What Markdown would take for a cell's end, an escape, emphasis, code, HTML, a link or an entity. */
+/**
+ * Characters that Markdown interprets: cell separators, escapes, emphasis, code, HTML, links and
+ * entities.
+ */
 const markup = /[\\|`*_~<>[\]&]/g;
 
 function markdownField(field: string | number): string | number {

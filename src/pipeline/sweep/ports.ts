@@ -13,9 +13,9 @@ export interface Orphan {
 /** A batch that is stored and queued as a whole. */
 export interface FinishedIntake {
   readonly chunks: number;
-  /** Of a replayed batch: when it arrived here; milliseconds since 1970. */
+  /** For a replayed batch: when it arrived here; milliseconds since 1970. */
   readonly replayedAt?: number;
-  /** Of a batch whose interrupted intake a sweep completed: when; milliseconds since 1970. */
+  /** When a sweep completed the interrupted intake of the batch, if one did; milliseconds since 1970. */
   readonly queuedAt?: number;
 }
 
