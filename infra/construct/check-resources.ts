@@ -83,7 +83,7 @@ function schemaProblems(name: string, table: ITable | undefined, keys: TableProp
   const wanted = [keys.partitionKey, keys.sortKey].map((key) => `${key?.name ?? ''} (S)`);
   const problems: string[] = [];
   if (found.join() !== wanted.join()) {
-    problems.push(`${name} has the keys ${found.join(', ')}, but must have ${wanted.join(', ')}.`);
+    problems.push(`${name} must have the keys ${wanted.join(', ')}, got ${found.join(', ')}.`);
   }
   if (timeToLiveSpecification?.attributeName !== keys.timeToLiveAttribute) {
     problems.push(

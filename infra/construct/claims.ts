@@ -72,7 +72,9 @@ export function claimMapping(
   const other = claim(pipeline, `mapping ${key} ${basePath}`);
   if (other === undefined) return [];
   return [
-    `domain.basePath is ${basePath === '' ? 'missing' : `'${basePath}'`}, as that of ${other}; each pipeline of a domain needs its own.`,
+    basePath === ''
+      ? `domain.basePath is missing, and ${other} uses the domain without one; each pipeline of a domain needs its own.`
+      : `domain.basePath '${basePath}' is already used by ${other}; each pipeline of a domain needs its own.`,
   ];
 }
 

@@ -61,5 +61,5 @@ export function timerMs(name: string, value: number): number {
 /** @throws RangeError for a smaller number, and for anything that is not a number. */
 export function atLeast(least: number, name: string, value: number): number {
   if (typeof value === 'number' && value >= least) return value;
-  throw new RangeError(`${name} must be a number of at least ${least}, got '${String(value)}'`);
+  throw new RangeError(`${name} must be a number of at least ${least}, got ${String(value)}`);
 }

@@ -90,7 +90,7 @@ export interface ClientOptions {
    */
   readonly onRetry?: ((retry: Retry) => unknown) | undefined;
   /**
-   * Called once, with the server's answer, when the client stops compressing because a gateway destroys
+   * Called once, with the server's response, when the client stops compressing because a gateway destroys
    * compressed batches; errors as for `onRefused`. Without it, the client writes a line to stderr.
    */
   readonly onCompressionOff?: ((reason: string) => unknown) | undefined;
@@ -266,7 +266,7 @@ class BatchingClient implements Client {
   }
 
   /**
-   * Sends a batch with strict handling: if an item is invalid, nothing is stored. The answer names at
+   * Sends a batch with strict handling: if an item is invalid, nothing is stored. The response names at
    * most twenty invalid items; the client removes them and sends the rest with a new key.
    */
   async #deliver(all: readonly BufferedEvent[]): Promise<void> {

@@ -2,7 +2,7 @@ import type { Retry } from './post-batch.ts';
 
 /** A batch is reported if its retries, including the next wait, take longer than this, */
 const reportAfterMs = 5_000;
-/** or if its request has no answer after this time, */
+/** or if its request has no response after this time, */
 const noAnswerAfterMs = 10_000;
 /** but at most once in this time, so that an outage does not flood the output. */
 const reportEveryMs = 30_000;

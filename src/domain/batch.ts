@@ -12,7 +12,7 @@ import { dateOfTimestamp } from './timestamp.ts';
 /** The nesting limit of a body, including members other than ours; deeper is invalid JSON. */
 export const jsonDepthMax = 64;
 
-/** The most item errors in an answer; further ones are only counted. */
+/** The most item errors in a response; further ones are only counted. */
 export const itemErrorsMax = 20;
 
 /** An error of one item: `index` is its index in `processed_devices`, from 0. */

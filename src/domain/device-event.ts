@@ -99,7 +99,7 @@ export function readDeviceEvent(
 
 /** The error of an over-limit item. */
 export function tooManyCounters({ date }: DeviceEvent): FieldError {
-  // The message omits the limit, so that a retry gets the same answer after the limit has changed.
+  // The message omits the limit, so that a retry gets the same response after the limit has changed.
   const message = `the item needs a new counter, but ${date} has reached its counter limit; use types and states that already exist on that day, or raise the limit`;
   return { field: null, code: 'too_many_counters', message };
 }

@@ -333,7 +333,7 @@ export interface Ingest<Body extends BorrowedBody = Uint8Array> {
 /** Answers queries. */
 export interface Queries extends CounterReader {
   /**
-   * Answers a request to `/stats`; `unchanged` if `known` has the version of the answer. An aborted
+   * Answers a request to `/stats`; `unchanged` if `known` has the version of the response. An aborted
    * `signal` cancels the request.
    * @throws {Unavailable} if the counters cannot be read now.
    */

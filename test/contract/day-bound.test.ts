@@ -255,7 +255,7 @@ function describeBound(installations: readonly (() => Promise<Installation>)[]):
         field: null,
         code: beyond,
         message:
-          'the item needs a new counter, and 2023-06-16 has reached its limit of counters; use types and states that the day has, or raise the limit',
+          'the item needs a new counter, but 2023-06-16 has reached its counter limit; use types and states that already exist on that day, or raise the limit',
       });
     }
   });

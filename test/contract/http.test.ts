@@ -495,7 +495,7 @@ const ofTheConnection = new Set([
 /** What an engine says of itself. */
 const ofTheEngine = new Set(['pipeline-counted-through', 'pipeline-pending']);
 
-/** An answer without what differs from batch to batch. */
+/** A response without what differs from batch to batch. */
 function comparable({ status, headers, text }: Received) {
   const anonymous = (value: string) =>
     value

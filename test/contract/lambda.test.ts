@@ -48,7 +48,7 @@ function receivedIn({ text }: Received): string {
   return rawKey.slice('raw/'.length, 'raw/2026-11-25T05:22:40.123Z'.length);
 }
 
-/** An answer without what a connection adds. */
+/** A response without what a connection adds. */
 function withoutConnection({ status, headers, text }: Received) {
   const added = new Set('connection content-length date transfer-encoding x-request-id'.split(' '));
   const kept = Object.entries(headers).filter(([name]) => !added.has(name));

@@ -8,7 +8,7 @@ export interface FuzzCase {
   readonly requests: number;
   /** As many answers there must be, in this order; undefined where the server may close before. */
   readonly expected?: readonly Omit<SoundRequest, 'bytes'>[] | undefined;
-  /** Items that may be counted though no answer to them is read. */
+  /** Items that may be counted though no response to them is read. */
   readonly abandonedItems: number;
 }
 
@@ -23,7 +23,7 @@ export type Random = () => number;
 /** A request on its own, whole and sound as HTTP. */
 export interface SoundRequest {
   readonly bytes: Buffer;
-  /** Of its answer; undefined where any below 500 will do. */
+  /** Of its response; undefined where any below 500 will do. */
   readonly status: number | undefined;
   /** Whether it is one that came before, with its key: it is answered, and not counted. */
   readonly isRepeat?: boolean;

@@ -108,7 +108,7 @@ async function waitClosed(slow: SlowClients, msMax: number): Promise<void> {
   while (!slow.isAllClosed && performance.now() < end) await delay(100);
 }
 
-/** Milliseconds from the request to its answer, for torture bodies made longer and longer. */
+/** Milliseconds from the request to its response, for torture bodies made longer and longer. */
 export async function timeOf(port: number, body: Buffer): Promise<number> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true });
   const answers = new AnswerReader(socket);

@@ -177,7 +177,7 @@ function checkExpected({ expected }: FuzzCase, answers: readonly WireAnswer[]): 
   });
 }
 
-/** How many items the answers promise to count. */
+/** How many items the responses promise to count. */
 function itemsOf({ expected }: FuzzCase, answers: readonly WireAnswer[]): number {
   return answers.reduce((sum, { status, body }, index) => {
     if (status !== 200 || expected?.[index]?.isRepeat === true) return sum;

@@ -13,8 +13,8 @@ import { seededRandom } from '../support/processes/server-process.ts';
 import { rounds } from '../support/run/tier.ts';
 
 /*
- * Plain requests are served without node:http. Whatever comes, in whatever pieces: the answers,
- * and what the pipeline is given, are those that node:http would have given.
+ * Plain requests are served without node:http. Whatever comes, in whatever pieces: the responses, and
+ * what the pipeline is given, are those that node:http would have given.
  */
 
 type Random = () => number;

@@ -80,7 +80,7 @@ interface QueryRoute {
   readonly answer: (request: HonoRequest) => AnyAnswer | Promise<AnyAnswer>;
 }
 
-/** The same answer for invalid ids and for expired batches. */
+/** The same response for invalid ids and for expired batches. */
 const batchNotFound = problemAnswer({
   code: 'batch_not_found',
   detail: 'No batch with this id is stored here.',
@@ -237,7 +237,7 @@ function otherMethod({ req, env }: Context<Env>, methods: string): Response {
   return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }), env);
 }
 
-/** The answer to HEAD: that to GET without its body. */
+/** The response to HEAD: that to GET without its body. */
 function headOf(answer: AnyAnswer): Answer {
   const { status, headers } = answer;
   if (isStream(answer)) {

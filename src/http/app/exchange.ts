@@ -4,9 +4,9 @@ import { isStream, type AnyAnswer, type Bytes, type Progress } from './answer.ts
 /** A request that is being answered. The transport creates it, and the app records its response in it. */
 export interface Exchange {
   readonly requestId: string;
-  /** Set if the answer is a refusal. */
+  /** Set if the response is a refusal. */
   problem?: ProblemCode | undefined;
-  /** The bytes of the answer's body; its progress if it is streamed. */
+  /** The bytes of the response's body; its progress if it is streamed. */
   size?: number | Progress;
 }
 

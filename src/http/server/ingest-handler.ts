@@ -156,8 +156,8 @@ function readBody(
       if (refused !== undefined) resolve({ refusal: refused, isTooLarge: false });
       else resolve({ body: chunks, bytes });
     });
-    // The client gets no answer and the batch is not stored. (Listen to the response: a request
-    // that was answered before its end gets no event when its connection closes.)
+    // The client gets no response and the batch is not stored. (Listen to the response: a request that
+    // was answered before its end gets no event when its connection closes.)
     response.on('close', () => resolve('aborted'));
   });
 }

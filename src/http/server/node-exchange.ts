@@ -20,12 +20,12 @@ export function isClosing(socket: Socket): boolean {
 export class NodeExchange implements Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  /** Whether the request is `POST /ingest`, so that the answer waits for the whole body. */
+  /** Whether the request is `POST /ingest`, so that the response waits for the whole body. */
   readonly isBatch: boolean;
   readonly requestId: string;
   problem: ProblemCode | undefined;
   size: number | Progress = 0;
-  /** Why the answer is cut off. */
+  /** Why the response is cut off. */
   cut: CutReason | undefined;
   #startedAt = performance.now();
 

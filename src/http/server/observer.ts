@@ -11,7 +11,7 @@ export const routes = [
 const fixedRoutes = new Set<string>(routes);
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 
-/** Why an answer was cut off. `too_slow`: the client did not read it in time. */
+/** Why a response was cut off. `too_slow`: the client did not read it in time. */
 export const cutReasons = [
   'too_slow',
   'overloaded',
@@ -30,7 +30,7 @@ export interface AnsweredRequest {
   readonly status: number;
   readonly seconds: number;
   readonly problem?: ProblemCode | undefined;
-  /** Set if the answer was begun but not completed. */
+  /** Set if the response was begun but not completed. */
   readonly cut?: CutReason | undefined;
 }
 

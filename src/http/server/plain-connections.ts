@@ -43,7 +43,7 @@ export class PlainConnections {
     }, parts.timeouts.checkMs).unref();
   }
 
-  /** Ends idle connections now; once `isStopping`, the others end after their answer. */
+  /** Ends idle connections now; once `isStopping`, the others end after their response. */
   endIdle(): void {
     for (const connection of this.#connections) connection.endIfIdle();
   }
@@ -128,7 +128,7 @@ class PlainConnection {
       isHostAllowed(request.host) &&
       request.bodyBytes <= bodyBytesMax &&
       chunk.length <= request.bodyAt + request.bodyBytes &&
-      // node:http applies backpressure to clients that do not read their answers.
+      // node:http applies backpressure to clients that do not read their responses.
       this.socket.writableLength === 0 &&
       !isStopping();
     if (!isOurs || !this.#reserveMemory(chunk.length)) {
@@ -230,12 +230,12 @@ class PlainConnection {
     this.#startedAt = performance.now();
   }
 
-  /** Sends an answer that is not from `acceptedText`. */
+  /** Sends a response that is not from `acceptedText`. */
   #refuseWhole(answer: Answer): void {
     this.#answerWhole(toHttp(this.#observed(answer), this.#owner.parts.timeouts.keepAliveMs));
   }
 
-  /** Reports an answer to the observer; returns it, with the request id if it is a refusal. */
+  /** Reports a response to the observer; returns it, with the request id if it is a refusal. */
   #observed(answer: Answer): Answer {
     const { status, problem, headers } = answer;
     const requestId = requestIdOf(this.#requestId);

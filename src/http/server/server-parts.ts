@@ -21,7 +21,7 @@ export interface HttpTimeouts {
   readonly checkMs: number;
   /** How long a refused connection stays open for a client that is still sending. */
   readonly lingerMs: number;
-  /** For reading a large answer. */
+  /** For reading a large response. */
   readonly readMs: number;
 }
 
@@ -35,7 +35,7 @@ export interface ServerParts {
   readonly isHostAllowed: HostRule;
   readonly corsOrigins: CrossOrigins;
   readonly timeouts: HttpTimeouts;
-  /** Whether connections close after their answer. */
+  /** Whether connections close after their response. */
   readonly isStopping: () => boolean;
   /** A request was answered on a connection that stays open. */
   readonly onAnswered: (socket: Socket) => void;

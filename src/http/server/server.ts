@@ -34,7 +34,7 @@ export interface HttpServerOptions extends AppOptions {
   readonly timeouts?: HttpTimeouts;
   /** How many connections may be open; default: 4,096. */
   readonly connectionsMax?: number;
-  /** The limit of all large answers that are not read yet, in bytes; default: 64 MiB. */
+  /** The limit of all large responses that are not read yet, in bytes; default: 64 MiB. */
   readonly answersBytesMax?: number;
 }
 
@@ -53,7 +53,7 @@ export interface MemoryUsage {
   readonly connections: number;
   /** Bodies that are being read or not answered yet. */
   readonly bodiesBytes: number;
-  /** Large answers that clients have not read yet. */
+  /** Large responses that clients have not read yet. */
   readonly unreadBytes: number;
 }
 
@@ -222,7 +222,7 @@ function requestProblem(request: IncomingMessage, isHostAllowed: HostRule): Prob
   const detail = whyInvalid(request);
   if (detail !== undefined) return { code: 'malformed_request', detail };
   const { host } = request.headers;
-  // Load balancers use any Host, and the answer is not secret.
+  // Load balancers use any Host, and the response is not secret.
   if (isHostAllowed(host) || routeOf(request.url ?? '') === '/healthz') return undefined;
   return hostNotAllowed(host ?? '');
 }

@@ -11,7 +11,7 @@ export type Column = Dimension | 'count';
 /** How rows become text. A new format is one more entry of `rowFormats` (docs/extending.md). */
 interface RowFormat {
   readonly title: string;
-  /** The `Content-Type` of an answer. */
+  /** The `Content-Type` of a response. */
   readonly contentType: string;
   /** The media types that request the format in `Accept`, in lower case, without parameters. */
   readonly accepted: readonly string[];

@@ -200,7 +200,7 @@ describe('ingest', () => {
     expect(sent.length).toBeGreaterThan(0);
     expect(outcome.stdout).toContain(`items    ${sent.length.toLocaleString('en-US')} accepted`);
     expect(outcome.stdout).toMatch(
-      /again {4}the same command with --key \S+ counts nothing twice\n/,
+      /again {4}running the same command again with --key \S+ counts nothing twice\n/,
     );
   });
 

@@ -78,7 +78,8 @@ describe('stats', () => {
   test('says what an answer without a body was', async () => {
     answers.push((response) => response.writeHead(204).end());
     const outcome = await run(['stats', '--url', url, '--date', '2026-06-17']);
-    const message = 'device-pipeline: the server answered 204; is it a device-pipeline server?\n';
+    const message =
+      'device-pipeline: the server answered 204; check that the URL is that of a device-pipeline server\n';
     expect(outcome).toMatchObject({ code: 1, stdout: '', stderr: message });
   });
 

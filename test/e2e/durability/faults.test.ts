@@ -465,7 +465,7 @@ describe('SIGTERM', () => {
 interface Sent {
   readonly acknowledged: TestBatch[];
   readonly unanswered: TestBatch[];
-  /** The answers with a status other than 200. */
+  /** The responses with a status other than 200. */
   readonly refusals: string[];
 }
 

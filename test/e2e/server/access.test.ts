@@ -206,7 +206,7 @@ interface WireAnswer {
   readonly text: string;
 }
 
-/** Sends bytes and reads a number of answers, or those until the server ends the connection. */
+/** Sends bytes and reads a number of responses, or those until the server ends the connection. */
 async function talk(port: number, bytes: string | Buffer, count: number) {
   const socket = connect(port, '127.0.0.1');
   afterTest(() => void socket.destroy());

@@ -44,9 +44,7 @@ function post(line: string, lines: readonly string[]): string {
   return [...head, '', body].join('\r\n');
 }
 
-/**
- * The statuses of all answers to what a client sends on one connection, and the code of the last.
- */
+/** The statuses of all responses to what a client sends on one connection, and the code of the last. */
 async function answers(
   text: string,
 ): Promise<readonly [statuses: readonly number[], code: string]> {

@@ -158,7 +158,7 @@ function checkCounters(items: readonly Item[], expected: Increments): void {
   }
 }
 
-/** A batch answered 200 is stored, once under each key, and all answers name the same batch. */
+/** A batch answered 200 is stored, once under each key, and all responses name the same batch. */
 function checkStored(post: Post, stored: readonly StoredBody[], posts: readonly Post[]): void {
   const hashOf = ({ body }: Post) => hash('sha256', body);
   const own = stored.filter(({ bodyHash }) => bodyHash === hashOf(post));

@@ -195,7 +195,7 @@ export class World implements FunctionWorld {
           const { rawKey, batchId, enqueued } = outcome.value;
           const answer = JSON.stringify(outcome.value);
           post.acknowledged.push({ rawKey, batchId, enqueued, answer, at: this.scheduler.now });
-          // The answer may not have reached the client.
+          // The response may not have reached the client.
           if (this.random.chance(0.2)) retry();
         },
         onDeath: retry,
@@ -365,7 +365,7 @@ export class World implements FunctionWorld {
     if (command instanceof PutObjectCommand) this.#watchObject(command.input);
     if (!(command instanceof TransactWriteItemsCommand)) return;
     const { TransactItems = [], ClientRequestToken = '' } = command.input;
-    // The answer to a repeated request, which took effect before.
+    // The response to a repeated request, which took effect before.
     if (this.#tokens.has(ClientRequestToken)) return;
     this.#tokens.add(ClientRequestToken);
     const isRebuild = TransactItems.some((each) => each.ConditionCheck !== undefined);

@@ -66,7 +66,7 @@ describe('a request', () => {
   });
 });
 
-/** The answer to a refused request. */
+/** The response to a refused request. */
 function challengeOf(admission: AccessDecision): string | undefined {
   if (admission.problem === undefined) throw new Error('admitted');
   return refusalAnswer(admission).headers['www-authenticate'];

@@ -130,7 +130,7 @@ test.each([
     expect(await client.sendBatch({ ...compressed, key })).toMatchObject({ kind: 'accepted' });
   }
   expect(lines).toEqual([
-    `device-pipeline: ${url} does not get compressed batches intact; sending them plain: 415 ${code}: Send it plain.\n`,
+    `device-pipeline: compressed batches do not reach ${url} intact; sending uncompressed from now on: 415 ${code}: Send it plain.\n`,
   ]);
 });
 

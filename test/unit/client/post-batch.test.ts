@@ -237,7 +237,7 @@ describe('a retry', () => {
       attempts: 1,
       neverReached: false,
       reason:
-        '503 busy: Detail., after 1 attempt; the server asks to wait 86400 s, and a batch is tried for 600 s at most',
+        '503 busy: Detail., after 1 attempt; the server asks to wait 86400 s, but a batch is retried for at most 600 s',
     });
     expect(it.slept).toEqual([]);
   });

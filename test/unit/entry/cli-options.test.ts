@@ -324,7 +324,7 @@ describe('a range of dates', () => {
       undefined,
       '2026-06-19',
       undefined,
-      '--from 2026-06-19 is after today (2026-06-18 at the latest)',
+      '--from 2026-06-19 is in the future (today is at most 2026-06-18 in any time zone)',
     ],
   ])('date %s, from %s, to %s is wrong usage', (day, from, to, message) => {
     expect(() => dateRange(day, from, to, now)).toThrow(message);

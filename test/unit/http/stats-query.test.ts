@@ -84,7 +84,7 @@ describe('a query', () => {
     ['state=', 'state must not be empty or only white space'],
     ['type=laptop+', 'type must not begin or end with white space'],
     [`type=${'x'.repeat(129)}`, 'type must be at most 128 bytes of UTF-8'],
-    ['type=a%00', 'type must not hold control characters'],
+    ['type=a%00', 'type must not contain control characters'],
   ])('that asks for what no counter can have is refused: %s', (filter, why) => {
     const reading = read(`date=2023-06-16&${filter}`);
     const problem = 'problem' in reading ? reading.problem : undefined;

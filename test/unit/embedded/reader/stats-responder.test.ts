@@ -81,7 +81,7 @@ it('answers in pieces end, and none begins, while they hold up more than they ma
   isHeldUp = true;
   vi.advanceTimersByTime(1_000);
   expect(await sentMessages()).toEqual(['busy 1', 'busy 2']);
-  // No answer holds an earlier state any more.
+  // No response holds an earlier state any more.
   const writer = new DatabaseSync(path);
   expect(writer.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.['busy']).toBe(0);
   writer.close();
