@@ -34,7 +34,7 @@ function changeByHand(dataDir: string): void {
   database.exec(`
     UPDATE counters SET count = count + 5 WHERE ${one('date, type_state')};
     DELETE FROM counters WHERE ${one('date DESC, type_state DESC')};
-    INSERT INTO counters VALUES ('2023-06-15', 'nobody#sent', 'nobody', 'sent', 3);`);
+    INSERT INTO counters VALUES ('2023-06-15', 'unknown#sent', 'unknown', 'sent', 3);`);
   database.close();
 }
 

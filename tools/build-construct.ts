@@ -11,9 +11,9 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const directory = join(root, 'dist/cdk');
 
 /**
- * Builds the CDK construct with its types, and beside it the functions that it deploys. It is CommonJS,
- * as the CDK is: programs in either module system load it, on every Node.js that the CDK runs on. Returns
- * esbuild's metafile, which names the bundled packages.
+ * Builds the CDK construct with its types, and the functions that it deploys. It is CommonJS, as the CDK
+ * is: programs in either module system load it, on every Node.js that the CDK runs on. Returns esbuild's
+ * metafile, which names the bundled packages.
  */
 export async function buildConstruct(): Promise<Metafile[]> {
   await rm(directory, { recursive: true, force: true });

@@ -34,7 +34,7 @@ export function admissionCosts(): readonly { readonly name: string; readonly us:
   ];
 }
 
-/** As wrk sends it. */
+/** The head of a request as wrk sends it. */
 function headOf(authorization: string): Buffer {
   return Buffer.from(
     'POST /ingest HTTP/1.1\r\nHost: 127.0.0.1:8080\r\ncontent-type: application/json\r\n' +

@@ -26,7 +26,7 @@ export class Usage {
     this.#lines.set(key, { service, what, price, units: before + units });
   }
 
-  /** By service, then by use. */
+  /** The lines, by service, then by use. */
   lines(): UsageLine[] {
     const order = (line: UsageLine) => `${services.indexOf(line.service)} ${line.what}`;
     return [...this.#lines.values()].sort((a, b) => (order(a) < order(b) ? -1 : 1));

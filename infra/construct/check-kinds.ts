@@ -3,7 +3,7 @@ import type { DevicePipelineProps, PipelineDomain } from './props.ts';
 
 interface Kind {
   readonly isOf: (given: unknown) => boolean;
-  /** What the prop must be. */
+  /** The required kind of the prop, for messages. */
   readonly wanted: string;
 }
 

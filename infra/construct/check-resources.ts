@@ -135,7 +135,9 @@ function placeOf(resource: IResource | undefined, arn?: string): Place | undefin
   return { region, account };
 }
 
-/** The functions, the alarms and the API reach only what is in their own region, by its name. */
+/**
+ * The functions, the alarms and the API refer to resources by name, so these must be in their own region.
+ */
 function placeProblems(construct: Construct, name: string, place: Place | undefined): string[] {
   if (place === undefined) return [];
   const { region, account } = Stack.of(construct);

@@ -71,7 +71,7 @@ export function outermostStack(construct: Construct): Stack {
   return stack;
 }
 
-/** The ids below the stack, without those that logical ids leave out. */
+/** The ids below the stack, without the ids that logical ids omit. */
 function idsOf(pipeline: Construct, stack: Stack): string[] {
   const { scopes } = pipeline.node;
   const ids = scopes.slice(scopes.indexOf(stack) + 1).map(({ node }) => node.id);

@@ -176,7 +176,7 @@ function acceptRawObjects(role: Role, folders: readonly string[], { rawBucket }:
   else role.node.addValidation({ validate: () => (accept(), []) });
 }
 
-/** As cdk-nag shows it in a finding. */
+/** The form in which cdk-nag shows it in a finding. */
 function shownArn(resolved: unknown): string {
   if (typeof resolved === 'string') return resolved;
   const intrinsic = resolved as Record<string, unknown>;

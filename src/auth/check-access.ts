@@ -12,7 +12,7 @@ import { RateLimiter } from './rate-limiter.ts';
 export type AccessDecision = AccessGranted | AccessDenied;
 
 export interface AccessGranted {
-  /** The name of the token; empty where no token is required. */
+  /** The name of the token; empty if no token is required. */
   readonly caller: string;
   readonly rate?: RateLimit | undefined;
   readonly problem?: never;

@@ -217,7 +217,7 @@ type Attempt =
   | Settled
   | { kind: 'retry'; code: string; reason: string; retryAfterMs: number; connected: boolean };
 
-/** What the requests for a batch have in common. */
+/** The parts that all requests for a batch share. */
 interface Post {
   readonly server: Server;
   readonly batch: Batch;

@@ -260,7 +260,7 @@ instead of log: remove the directory and start again.`;
 
 function addRestore(root: Command): void {
   const command = addCommand(root, 'restore', {
-    description: 'make a data directory from an archive (serve --archive)',
+    description: 'create a data directory from an archive (serve --archive)',
     notes: restoreNotes,
     examples: [
       'restore --from s3://my-bucket/pipeline --data-dir ./restored',

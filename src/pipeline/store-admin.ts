@@ -41,7 +41,7 @@ export interface StoreAdmin {
    */
   openCounters(): OpenedCounters;
   /**
-   * Counts the raw bodies again and compares the result with the counters and all records beside them.
+   * Counts the raw bodies again and compares the result with the counters and all related records.
    * Reports each difference as soon as it is certain; a value that may still change is not reported.
    * @throws if bodies, counters or records cannot be read at all.
    */
@@ -122,7 +122,7 @@ export interface AuditReport {
   readonly counters: number;
   /** How many of the reported differences are counters that changed too often to be compared. */
   readonly unsettled: number;
-  /** What else the operator must know, a line each. */
+  /** Further information for the operator, a line each. */
   readonly notes: readonly string[];
   /** The report as members of the JSON output, in their order. */
   readonly members: object;
@@ -142,7 +142,7 @@ export interface RebuildReport {
   readonly isSwitched: boolean;
   /** As in `AuditReport`. */
   readonly notes: readonly string[];
-  /** What was done, in one line. */
+  /** The outcome, in one line. */
   readonly result: string;
   readonly members: object;
 }
@@ -242,7 +242,7 @@ export interface RedriveResult {
   /** Whether they are counted now, or sent to the processor, which counts them later. */
   readonly how: 'counted' | 'sent';
   readonly done: number;
-  /** Those that stay dead letters. An id is empty if the stored bytes are damaged. */
+  /** The ones that stay dead letters. An id is empty if the stored bytes are damaged. */
   readonly left: readonly { readonly id: string; readonly reason: string }[];
   readonly isMore: boolean;
 }
@@ -281,7 +281,7 @@ export interface ReplayFacts {
   readonly total: number | undefined;
   /** The `at` of batches that are dead letters: not counted here, and so not replayed. */
   readonly deadLetters: ReadonlySet<number>;
-  /** What the store has deleted of its raw bodies, in a sentence; undefined: nothing. */
+  /** A sentence on the raw bodies that the store has deleted; undefined: none. */
   readonly missing: string | undefined;
   /** Whether the listing has the idempotency keys of batches that were sent with one. */
   readonly hasKeys: boolean;

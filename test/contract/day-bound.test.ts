@@ -312,7 +312,8 @@ needs('Java').describe('on AWS', () => {
     await one.intake.accept(batch(...many));
     expect(readings).toBe(1);
     await one.process();
-    // The other knows nothing of it: what it lets in on trust is beyond the bound, and no more.
+    // The other environment has no information about it: what it admits unchecked exceeds the limit, and
+    // no more.
     expect(await other.intake.accept(batch('x', 'y', 'z'))).toHaveProperty('stored');
     await expect(other.intake.accept(batch('u'))).rejects.toMatchObject({
       name: 'AllItemsOverLimit',

@@ -77,7 +77,7 @@ type Ask = (request: Sent) => Promise<Received>;
 /** An empty pipeline, however it runs. */
 interface Installation extends AsyncDisposable {
   readonly ask: Ask;
-  /** All raw bodies, and the one that a raw key names. */
+  /** All raw bodies, and the raw body of a raw key. */
   rawBodies(): Promise<readonly Buffer[]>;
   rawBody(rawKey: string): Promise<Buffer | undefined>;
   /** Resolves when everything is counted. */
@@ -180,7 +180,7 @@ afterAll(async () => {
   }
 });
 
-/** One that holds the items, and is closed at the end of the file. */
+/** A pipeline with the items; it is closed at the end of the file. */
 function share(open: () => Promise<Installation>, items: readonly unknown[]) {
   const installations = shared.get(open) ?? new Map<string, Promise<Installation>>();
   shared.set(open, installations);

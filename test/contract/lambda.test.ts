@@ -167,7 +167,7 @@ describe('a batch', () => {
       ...['status', 'pending_messages', 'dead_letters', 'version'],
     ]);
     const [first, second] = [await send(lambdas, [item]), await send(lambdas, [item])];
-    // A sweep looks at what came in an earlier millisecond.
+    // A sweep checks batches of earlier milliseconds.
     await setTimeout(2);
     // Neither is counted: the sweeper has to look after them again.
     await lambdas.sweep();
@@ -320,7 +320,7 @@ describe('settings', () => {
     expect(() => queryFunction({ ...environment, DAY_ZONE: 'Mars' })).toThrow(/Mars/);
   });
 
-  it('of the day hold for all functions of a store, for ever', async () => {
+  it('of the day apply to all functions of a store, forever', async () => {
     const lambdas = await Lambdas.create(aws, { DAY_ZONE: 'UTC' });
     expect((await lambdas.ask({ path: '/healthz' })).text).toContain('"day_zone":"UTC"');
     await send(lambdas, [{ ...item, timestamp: '2023-06-16T23:30:00-05:00' }]);

@@ -25,7 +25,7 @@ export interface SoundRequest {
   readonly bytes: Buffer;
   /** Of its response; undefined where any below 500 will do. */
   readonly status: number | undefined;
-  /** Whether it is one that came before, with its key: it is answered, and not counted. */
+  /** Whether it is a retry of an earlier one with its key: it gets a response, and is not counted. */
   readonly isRepeat?: boolean;
 }
 

@@ -31,7 +31,7 @@ export async function play(
   }, closeMsMax);
   socket.on('connect', () => opened.resolve(undefined));
   socket.on('data', (piece: Buffer) => received.push(piece));
-  // A server that has closed resets who goes on sending; what it said before has been read.
+  // A server that has closed resets clients that continue to send; its earlier responses have been read.
   socket.on('error', (error: NodeJS.ErrnoException) => {
     if (error.syscall === 'connect') opened.reject(error);
   });

@@ -33,7 +33,7 @@ export function framingCase(random: Random): Framing {
 
 type Shape = (random: Random) => { readonly text: Buffer; readonly mustClose: boolean };
 
-/** Header lines for which there is no sound length of the body. */
+/** Header lines that give no valid length of the body. */
 const badFraming: readonly (readonly string[])[] = [
   ['Content-Length: 0', 'Transfer-Encoding: chunked'],
   ['Transfer-Encoding: chunked', 'Content-Length: 0'],
@@ -141,7 +141,7 @@ const shapes: readonly (readonly [string, Shape])[] = [
     }),
   ],
   [
-    'a coding that nobody knows, and chunks',
+    'an unknown coding, and chunks',
     (random) => ({
       text: join(
         head([`Transfer-Encoding: ${pick(random, ['gzip', 'identity', 'x'])}, chunked`]),

@@ -124,7 +124,7 @@ const around = (text: string) => `{"x":${text},"processed_devices":[${item}]}`;
 const numbered = (length: number, write: (at: number) => string) =>
   Array.from({ length }, (_, at) => write(at)).join();
 
-/** Bodies of so many KiB, of kinds of which parsers were known to take quadratic time. */
+/** Bodies of a given number of KiB, of kinds for which some parsers took quadratic time. */
 export const growingBodies: Readonly<Record<string, (kib: number) => string>> = {
   'the same member': (kib) => around(`{${numbered(kib * 170, () => '"k":0')}}`),
   'other members': (kib) => around(`{${numbered(kib * 85, (at) => `"k${at}":0`)}}`),

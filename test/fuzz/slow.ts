@@ -58,7 +58,7 @@ export class SlowClients {
     return this.#closed === this.#sockets.length;
   }
 
-  /** How many were told that they are too slow. */
+  /** The number of clients that got 408 for being too slow. */
   get toldLate(): number {
     return [...this.#answers.values()].filter((text) => text.startsWith('HTTP/1.1 408 ')).length;
   }

@@ -1,6 +1,6 @@
 /*
- * JSON of the kinds of the public torture suites (JSONTestSuite and others), as bodies of batches.
- * Whatever they are told, they must be told it by both ways to read a body, and in linear time.
+ * JSON of the kinds of the public torture suites (JSONTestSuite and others), as bodies of batches. Both
+ * ways to read a body must give the same result, in linear time.
  */
 
 const item = (members: string) => `{"processed_devices":[{${members}}]}`;

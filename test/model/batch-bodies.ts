@@ -243,7 +243,7 @@ function plainName(random: Random): string {
     const isEdge = name.length === 0 || name.length === length - 1;
     if (letter !== '"' && letter !== '\\' && !(isEdge && letter === ' ')) name += letter;
   }
-  // Few enough that counters are met again.
+  // Few enough for counters to repeat.
   return random() < 0.7 ? pick(random, ['laptop', 'phone', 'erased', 'a#b', 'a', '%']) : name;
 }
 

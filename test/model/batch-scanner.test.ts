@@ -138,7 +138,7 @@ describe('the scanner and the general path agree on', () => {
   });
 
   it(
-    'bodies of one layout, whose items WebAssembly scans once it knows them',
+    'bodies of one layout, whose items WebAssembly scans once it has learned it',
     { timeout: 600_000 },
     () => {
       const kernel = written.table.kernel;

@@ -136,7 +136,7 @@ const otherHeaders = [
   'authorization: Bearer ingest',
   'Authorization: bearer   ingest ',
   'authorization: Bearer read',
-  'authorization: Bearer nobody',
+  'authorization: Bearer unknown',
   'authorization: Basic aW5nZXN0',
   'authorization:',
   'origin: https://app.example',
@@ -243,7 +243,7 @@ async function exchange(pieces: readonly string[], isNodes: boolean) {
 
 /** Without what may differ: the date, the id of a request, the case and order of headers, what they say of the connection. */
 function answersOf(received: string): string[] {
-  // Node sends the interim answer when it will, before or after one that is under way.
+  // Node sends the interim response before or after a response in progress.
   const final = received.replaceAll('HTTP/1.1 100 Continue\r\n\r\n', '');
   return final.split(/(?=HTTP\/1\.1 \d{3} )/).map((answer) => {
     const [head = '', ...rest] = answer.split('\r\n\r\n');

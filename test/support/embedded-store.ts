@@ -69,7 +69,7 @@ export function openWriter(dataDir: string, options: Partial<EmbeddedOptions> = 
   );
 }
 
-/** `count` batches, each with an item of its own and one that all share; every third has a key. */
+/** `count` batches, each with its own item and a shared one; every third has a key. */
 export function numberedBatches(count: number): StoredTestBatch[] {
   const timestamp = '2026-03-01T12:00:00Z';
   return Array.from({ length: count }, (_, n) => ({

@@ -12,7 +12,7 @@ export interface Need {
 
 /** Decides about calls as IAM does, by the policies of the functions' roles. */
 export interface Permissions {
-  /** What the caller of a call may not do; undefined if it may, or if it is no function. */
+  /** The permission that the caller of a call lacks; undefined if it lacks none, or is not a function. */
   refusal(call: AwsCall): string | undefined;
   /** Whether S3 responds that an object does not exist, instead of refusing the call. */
   tellsMissing(call: AwsCall): boolean;

@@ -8,7 +8,7 @@ export interface EnvironmentData {
   readonly memoryMb: number;
 }
 
-/** To an environment: one event. The next one follows after its response. */
+/** A message to an environment: one event. The next event follows after its response. */
 export interface InvocationMessage {
   readonly requestId: string;
   readonly payload: string;

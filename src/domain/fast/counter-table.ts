@@ -45,7 +45,7 @@ export class CounterTable {
   #unadmittedCount = 0;
   #known = 0;
   #keyBytes = 0;
-  /** From `addIncrements`. */
+  /** Names from `addIncrements`. */
   #otherIncrements: Increments = new Map();
   #otherSize = 0;
 

@@ -8,7 +8,7 @@ export const stopped = { layoutDiffers: 0, valueDiffers: 1, afterItem: 2 } as co
 /** Increase it with each change of `assembly/item-kernel.ts` that makes earlier builds incompatible. */
 const kernelVersion = 1;
 
-/** What `assembly/item-kernel.ts` exports. */
+/** The exports of `assembly/item-kernel.ts`. */
 interface CompiledExports extends KernelExports {
   version(): number;
   configure(addresses: number): void;

@@ -14,10 +14,10 @@ export interface CounterTableLimits {
 export interface ScanMemory {
   readonly memory: WebAssembly.Memory;
   readonly limits: CounterTableLimits;
-  /** Where the bodies of the other thread are. */
+  /** The address of the bodies of the other thread. */
   readonly bodiesAt: number;
   readonly bodyBytes: number;
-  /** Where the scanner copies bodies that are not in this memory. */
+  /** The address to which the scanner copies bodies that are not in this memory. */
   readonly copyAt: number;
 }
 

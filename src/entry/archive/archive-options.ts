@@ -121,7 +121,7 @@ export function addRestoreOptions(command: Command): Command {
     )
     .option(
       '--up-to-damage',
-      'if the archive is damaged, restore what is before the first damage instead of failing',
+      'if the archive is damaged, restore everything before the first damage instead of failing',
     );
 }
 

@@ -44,7 +44,7 @@ export async function archivePrune(options: PruneOptions): Promise<number> {
   const { keep, dataDir, dryRun = false, json = false } = options;
   if ((keep === undefined) !== (dataDir === undefined)) {
     throw new UsageError(
-      '--keep and --data-dir belong together: only the data directory knows how old batches are, and what they counted',
+      '--keep and --data-dir belong together: only the data directory has the age of batches, and their counts',
     );
   }
   return await withArchive(options, async (store, logIds) => {

@@ -20,7 +20,7 @@ function realPathIfExists(path: string): string {
   try {
     return realpathSync(path);
   } catch (error) {
-    // The error surfaces where the file is opened.
+    // Opening the file later reports the error.
     if ((error as NodeJS.ErrnoException).code === undefined) throw error;
     return resolve(path);
   }

@@ -11,7 +11,7 @@ const dayMs = 86_400_000;
 
 /**
  * The dates of `--date`, or of `--from` and `--to`; undefined if none is given. `--from` alone ends
- * today, in the time zone where the date is latest; `--to` alone starts at the earliest date.
+ * today, in the time zone with the latest date; `--to` alone starts at the earliest date.
  */
 export function dateRange(
   date: string | undefined,
@@ -43,7 +43,7 @@ export function lastWeek(now = Date.now()): DateRange {
   return { from: dateAt(now - 6 * dayMs), to: latestToday(now) };
 }
 
-/** Today's date in the time zone where it is latest. */
+/** The latest date that is today in some time zone. */
 function latestToday(now: number): string {
   return dateAt(now + aheadMsMax);
 }

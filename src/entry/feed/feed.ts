@@ -76,7 +76,7 @@ async function send(
   });
 }
 
-/** Yields the number of each batch when it is due. A delay is not made up for by a burst. */
+/** Yields the number of each batch when it is due. After a delay it does not catch up with a burst. */
 async function* paced(options: FeedOptions, stopping: AbortSignal): AsyncGenerator<number, void> {
   const intervalMs = options.rate === undefined ? 0 : (options.items / options.rate) * 1000;
   let dueAt = performance.now();

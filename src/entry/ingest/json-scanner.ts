@@ -23,7 +23,7 @@ const escape = 8;
 const hex = 9;
 const scalar = 10;
 
-/** What each state expects, for error messages. */
+/** The input that each state expects, for error messages. */
 const expected = [
   'a value',
   'a value',

@@ -15,7 +15,7 @@ import { telemetryOf, type FunctionName } from './telemetry/telemetry.ts';
 
 export type FunctionParts = ReturnType<typeof functionParts>;
 
-/** What every function has: settings, telemetry, and the tables and the queue of the stack. */
+/** The parts that every function has: settings, telemetry, and the tables and the queue of the stack. */
 export function functionParts(name: FunctionName, env: Record<string, string | undefined>) {
   const environment = readEnvironment(env);
   const telemetry = telemetryOf(name, environment);

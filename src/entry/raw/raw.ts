@@ -136,7 +136,7 @@ async function exportBody(
 class DamageList {
   exitCode = 0;
 
-  /** Reports those of a page, and returns the batches. */
+  /** Reports the damaged ranges of a page, and returns its batches. */
   skip(page: readonly RawEntry[]): RawBatchEntry[] {
     return page.filter((entry): entry is RawBatchEntry => {
       if (entry.damage === undefined) return true;

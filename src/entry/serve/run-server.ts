@@ -19,7 +19,7 @@ const failureGraceMs = 1_500;
 /** How long the process waits at its end for readers of stdout and stderr. */
 const lastOutputMs = 2_000;
 
-/** What `serve` opens before the HTTP server, which closes it. */
+/** The parts that `serve` opens before the HTTP server. They are closed after it. */
 interface Opened {
   readonly pipeline: EmbeddedPipeline;
   readonly access: ImmediateAccess;

@@ -41,13 +41,13 @@ export interface ServeOptions {
   maxBacklogBytes: number;
   maxCountersPerDay: number;
   keepReceiptsDays: number;
-  /** Undefined: for ever. */
+  /** Undefined: forever. */
   keepRawDays: number | undefined;
   /** Whether requests need no token while the data directory has none. */
   isOpenWithoutTokens: boolean;
   /** The limit of each token without one of its own; undefined: no limit. */
   rate: RateLimit | undefined;
-  /** Host names that requests may use beside `localhost` and IP addresses, if no token is required. */
+  /** Host names that requests may use besides `localhost` and IP addresses, if no token is required. */
   allowedHosts: readonly string[];
   corsOrigins: readonly string[];
   log: LogSettings;
@@ -124,7 +124,7 @@ export function addServeOptions(command: Command): Command {
     ),
     setting(
       '--allowed-host <name...>',
-      'if no token is required: accept these names in Host, beside localhost and the address of --host',
+      'if no token is required: accept these names in Host, besides localhost and the address of --host',
       hosts,
     ),
     setting('--cors-origin <origin...>', 'web origins that may send requests (CORS)', origins),

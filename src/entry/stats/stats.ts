@@ -92,7 +92,7 @@ const linesWide = 80;
 function terminalOf({ watchMs }: StatsOptions): Terminal | undefined {
   const { isTTY, columns, rows } = process.stdout;
   if (!isTTY) return undefined;
-  // Some terminals do not know their size.
+  // Some terminals do not report their size.
   const width = columns === 0 ? 80 : columns;
   const lines = linesBesideRows + (width < linesWide ? 2 : 0);
   const rowsMax = watchMs === undefined ? undefined : Math.max(rowsMin, rows - lines);

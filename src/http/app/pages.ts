@@ -44,7 +44,7 @@ export function scriptlessHeaders(style: string, formAction: "'none'" | "'self'"
   return {
     'content-security-policy': policy.join('; '),
     'cross-origin-opener-policy': 'same-origin',
-    // For browsers that do not know frame-ancestors.
+    // For browsers that do not support frame-ancestors.
     'x-frame-options': 'DENY',
   };
 }

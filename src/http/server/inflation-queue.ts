@@ -15,7 +15,7 @@ export class InflationQueue {
   readonly #bytesMax: number;
   readonly #bodyBytesMax: number;
   #bytes = 0;
-  /** By connection, in round-robin order. */
+  /** The waiting bodies by connection, in round-robin order. */
   readonly #waiting = new Map<object, QueuedBody[]>();
 
   /** @param bodyBytesMax the limit of one inflated body. A single body runs whatever `bytesMax` is. */

@@ -22,7 +22,7 @@ export const cutReasons = [
 ] as const;
 export type CutReason = (typeof cutReasons)[number];
 
-/** An answered request. Of what the client sent it has only a checked request id. */
+/** An answered request. The only text of the client in it is a checked request id. */
 export interface AnsweredRequest {
   readonly requestId: string;
   readonly route: string;

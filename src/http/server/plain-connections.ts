@@ -223,7 +223,7 @@ class PlainConnection {
     if (this.socket.readableLength > 0) this.#handOff();
   };
 
-  /** Records what the observer gets once the request is answered. */
+  /** Records the parts of the exchange that the observer gets once the request is answered. */
   #startObserving(requestId: string | undefined, bodyBytes: number): void {
     this.#requestId = requestId;
     this.#bodyBytes = bodyBytes;

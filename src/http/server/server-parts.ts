@@ -10,9 +10,9 @@ import type { HttpObserver } from './observer.ts';
 /** Timeouts of clients, in milliseconds. */
 export interface HttpTimeouts {
   readonly headersMs: number;
-  /** For a whole request. */
+  /** The time for a whole request. */
   readonly requestMs: number;
-  /** Between two requests on a connection. */
+  /** The time between two requests on a connection. */
   readonly keepAliveMs: number;
   /**
    * How often the timeouts are checked. A plain request that is incomplete after this time goes to
@@ -21,7 +21,7 @@ export interface HttpTimeouts {
   readonly checkMs: number;
   /** How long a refused connection stays open for a client that is still sending. */
   readonly lingerMs: number;
-  /** For reading a large response. */
+  /** The time for reading a large response. */
   readonly readMs: number;
 }
 

@@ -27,7 +27,7 @@ export interface HttpServerOptions extends AppOptions {
   readonly bodiesBytesMax: number;
   /** Authentication and rate limits; default: open access. */
   readonly access?: ImmediateAccess;
-  /** Which hosts are allowed where no token is required; default: any. */
+  /** Which hosts are allowed if no token is required; default: any. */
   readonly hostRule?: HostRule;
   /** Receives events; default: none. */
   readonly observer?: HttpObserver;
@@ -48,7 +48,7 @@ const defaultTimeouts: HttpTimeouts = {
 };
 const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
-/** What clients occupy in memory now. */
+/** The memory that clients occupy now. */
 export interface MemoryUsage {
   readonly connections: number;
   /** Bodies that are being read or not answered yet. */

@@ -16,7 +16,7 @@ export function monthOf(date: CalendarDate): {
   return { from: dateOf(first), to: dateOf(first + (daysInMonth(first) - 1) * dayMs) };
 }
 
-/** The format is made by the first date: Node takes 10 ms and 1 MiB for its first one. */
+/** The format is created with the first date: Node takes 10 ms and 1 MiB for its first format. */
 const written = (options: Intl.DateTimeFormatOptions) => {
   let format: Intl.DateTimeFormat | undefined;
   return (date: CalendarDate) => {

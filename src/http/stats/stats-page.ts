@@ -201,7 +201,7 @@ ${links.filter((each) => each !== '').join('\n')}
 </nav>`;
 }
 
-/** Says what is acknowledged but not in the counters, in one or two sentences. */
+/** One or two sentences about items that are acknowledged but not in the counters. */
 function incompleteness({ pending, deadLetters, countedThrough }: PipelineStatus): string {
   const through = countedThrough === undefined ? undefined : new Date(countedThrough).toISOString();
   const sentences = [

@@ -51,7 +51,7 @@ export function mayBeCarried(
   );
 }
 
-/** A line of JSON in ASCII, without its end: the message, and what a group stores. */
+/** A line of JSON in ASCII, without its end: the message, and a line of a body group. */
 export function carriedMessage(batch: Omit<CarriedBatch, 'sha256'>): string {
   const { batchId, receivedAt, accepted, rejected, encoding, keyId, body } = batch;
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);

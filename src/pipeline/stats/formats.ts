@@ -20,7 +20,7 @@ interface RowFormat {
   readonly opening: (columns: readonly Column[]) => string;
   /** @param rows at least one */
   readonly rows: (rows: readonly StatsRow[], columns: readonly Column[]) => string;
-  /** Between two calls of `rows`. */
+  /** The text between two calls of `rows`. */
   readonly separator: string;
   readonly closing: string;
 }

@@ -50,7 +50,7 @@ export interface SweepPorts {
   each<T>(inputs: readonly T[], work: (input: T) => Promise<void>): Promise<void>;
 }
 
-/** What a sweep saves for the next one. */
+/** The progress that a sweep saves for the next one. */
 export interface SweepProgress {
   /** How far earlier sweeps came; the raw keys are empty before the first sweep. */
   position(): Promise<SweepPosition>;

@@ -6,7 +6,7 @@ import type { BatchState, FinishedIntake, Orphan, SweepPorts, SweepRules } from 
 import { batchIdOf, timeOf } from './raw-keys.ts';
 import type { SendBudget } from './send-budget.ts';
 
-/** What a sweep concludes about a batch. */
+/** The conclusion of a sweep about a batch. */
 export type Outcome =
   /** Nothing is left to do. */
   | 'settled'

@@ -590,7 +590,7 @@ describe('the counters', () => {
     const own = { ...itemOf(0), type: 'laptop', state: 'erased' };
     await put(engine, batchOf([own, own]));
     await engine.process();
-    // The plain update of a program that knows only the table.
+    // The plain update of a program that uses only the table.
     await aws.dynamodb.send(
       new UpdateItemCommand({
         TableName,

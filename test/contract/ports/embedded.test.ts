@@ -427,7 +427,7 @@ describe('the embedded adapters', () => {
       }
     });
 
-    it('knows a key until the counters do', async () => {
+    it('finds a key until the counters have it', async () => {
       const delivered: LogDelivery[] = [];
       const other = new Engine({ onDurable: (delivery) => delivered.push(delivery) });
       try {
@@ -448,7 +448,7 @@ describe('the embedded adapters', () => {
   });
 
   describe('receipts', () => {
-    it('take no frame for a record that a client has copied into a body', async () => {
+    it('do not treat a frame that a client has copied into a body as a record', async () => {
       const { batchId } = await engine.put(batchOf([itemOf(0)]));
       const [first] = engine.reader.records();
       if (first === undefined) throw new Error('no record');
@@ -622,7 +622,7 @@ describe('the embedded adapters', () => {
       }
     });
 
-    it('puts aside, once and with the reason, what cannot be counted, and goes on', async () => {
+    it('dead-letters, once and with the reason, what cannot be counted, and continues', async () => {
       const sound = batchOf([itemOf(0)]);
       const body = Buffer.from(sound.body);
       await engine.put(sound);
@@ -732,7 +732,7 @@ async function interleave(actions: readonly Action[]): Promise<void> {
         batches.push(...fresh);
         await Promise.all(fresh.map((batch) => engine.put(batch)));
       } else if (kind === 'offer') {
-        // Most often the next one that would be counted, as the intake would offer it.
+        // Usually the next record to be counted, as the intake would offer it.
         const chosen = delivered[at % (2 * delivered.length)];
         const next = delivered.find(({ dedupKey: mark }) => mark.from >= engine.store.position);
         const offered = chosen ?? next;

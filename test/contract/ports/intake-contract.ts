@@ -103,7 +103,7 @@ export function describeIntake(
 
     async function repeat(batch: Batch): Promise<EarlierBatch> {
       const result = await engine.intake.accept(batch);
-      if (result.earlier === undefined) throw new Error('the batch was taken for a new one');
+      if (result.earlier === undefined) throw new Error('the batch was treated as a new one');
       return result.earlier;
     }
 
@@ -335,7 +335,7 @@ export function describeIntake(
       await expectCounted(...kept);
     });
 
-    it('refuses what is new while too much waits to be counted, and answers what it knows', async () => {
+    it('refuses new batches while the backlog is full, and answers retries', async () => {
       const known = batchOf([itemOf(0)], { key: 'known' });
       const stored = await store(known);
       await engine.drain();

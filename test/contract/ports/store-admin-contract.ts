@@ -187,7 +187,7 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       }
     });
 
-    it('drops the chosen dead letters, and shows them for ever', async () => {
+    it('drops the chosen dead letters, and lists them forever', async () => {
       const { batchId } = await store.put(batchOf([itemOf(0)]));
       await store.kill('a_reason: why');
       expect(await store.admin.deadLetters.drop(all)).toMatchObject({ dropped: 1, isMore: false });
@@ -245,7 +245,7 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       expect(await store.admin.dropReplaced()).toMatchObject({ wereKept: false });
     });
 
-    it('knows for a replay which batches are dead letters', async () => {
+    it('identifies for a replay which batches are dead letters', async () => {
       await store.put(batchOf([itemOf(0)]));
       expect(await store.admin.replayFacts()).toMatchObject({ missing: undefined });
       const { at } = (await list())[0] ?? expect.fail();

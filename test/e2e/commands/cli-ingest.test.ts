@@ -78,7 +78,7 @@ describe('ingest', () => {
     ['one.ndjson', '{"n":0}\n'],
     ['one.json', '{"n":0}'],
     ['-', '{\n "n": 0\n}\n'],
-  ])('takes a single object for an item, in %s', async (name, text) => {
+  ])('treats a single object as an item, in %s', async (name, text) => {
     const path = name === '-' ? name : await file(name, text);
     const outcome = await run(['ingest', path, '--url', url], text);
     expect(outcome).toMatchObject({ code: 0, stderr: '' });

@@ -49,7 +49,7 @@ describe('stats', () => {
   test('--watch prints the counters again, until a signal', async () => {
     answers.push((response) => send(response, 200, rows.slice(0, 1)));
     answers.push((response) => send(response, 200, rows));
-    // A server that starts again is asked again.
+    // A restarted server is queried again.
     answers.push((response) => send(response, 503, []));
     answers.push((response) => send(response, 200, rows));
     // The last is never answered, and the signal ends that request, too.

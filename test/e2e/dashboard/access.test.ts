@@ -49,7 +49,7 @@ describe('with tokens', () => {
     await tryToken('dpl_ключ');
     await page.getByText('A token consists of ASCII characters').waitFor();
     expect(await page.evaluate('sessionStorage.length')).toBe(0);
-    await tryToken('dpl_nobody');
+    await tryToken('dpl_unknown');
     await page.getByText('Unknown token').waitFor();
     await tryToken('dpl_sender');
     await page.getByText('lacks the scope read').waitFor();
@@ -67,10 +67,10 @@ describe('with tokens', () => {
     await page.locator('.live[aria-pressed=true]').waitFor();
     await button(page, 'Sign out').click();
     await page.getByLabel('Token').waitFor();
-    // Longer than until the next look: nobody looks any more.
+    // Longer than the polling interval: the page no longer polls.
     await setTimeout(2_500);
     expect(await page.evaluate('sessionStorage.length')).toBe(0);
-    // A browser reports by itself that two tokens were refused, each once; and nothing else.
+    // The browser's console has the two refused tokens, each once, and nothing else.
     expect(tab.complaints.map((text) => /status of 40[13]/.exec(text)?.[0])).toEqual([
       ...['status of 401', 'status of 403'],
     ]);

@@ -449,7 +449,7 @@ describe('every answer', () => {
     expect(answers).toHaveLength(9);
     for (const [at, { headers }] of answers.entries()) {
       expect(headers).toMatchObject({
-        // The second one is of counters, which those who may read them may cache.
+        // The second response has counters, which their readers may cache.
         'cache-control': at === 1 ? 'private, max-age=60, must-revalidate' : 'no-store',
         'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
         'cross-origin-resource-policy': 'same-origin',

@@ -17,7 +17,7 @@ export function assert(condition: boolean, otherwise: () => string): asserts con
   if (!condition) throw new Violation(otherwise());
 }
 
-/** What the oracle knows of a data directory, of which each process of it is an owner. */
+/** The oracle's record of a data directory; each process of it is an owner. */
 export interface KnownDirectory {
   readonly name: string;
   /** All records that ever were durable in it, also those that retention removed. */
@@ -33,7 +33,7 @@ interface Made {
   isClaim: boolean;
 }
 
-/** Knows what was acknowledged, and says what must be and what may be in a restored log. */
+/** Records what was acknowledged, and computes what must and what may be in a restored log. */
 export class ArchiveOracle {
   readonly directories: KnownDirectory[] = [];
   /** Records that a server has seen in the archive, by id. */

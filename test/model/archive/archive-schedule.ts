@@ -283,7 +283,7 @@ class Schedule {
     }
   }
 
-  /** Without faults, one server goes on, and the archive has all of it in few objects. */
+  /** Without faults, one server continues, and the archive has the whole log in few objects. */
   async #settle(): Promise<void> {
     const { bucket, time } = this.#world;
     this.#trace('fine weather');
@@ -314,7 +314,7 @@ class Schedule {
   }
 
   async #startOne(): Promise<void> {
-    this.#trace('none goes on');
+    this.#trace('no server continues');
     if ((await this.#succeed()) === undefined) {
       // The archive is empty, so no server has a successor.
       const [first] = this.#servers;

@@ -140,7 +140,7 @@ export class Life {
   problem: string | undefined;
   #hasClaimed = false;
   #isStopping = false;
-  /** Why the archiver has ended by itself. */
+  /** Why the archiver has ended without being stopped. */
   #end: { readonly error: unknown } | undefined;
 
   constructor(world: World, server: ArchiveServer, name: string, countedThrough: number) {

@@ -134,7 +134,7 @@ function takeEnvironment(world: FunctionWorld, client: Client): IngestEnvironmen
   return environment;
 }
 
-/** Now and then as a version made them that knew no dedup blocks: such messages may still wait. */
+/** Sometimes as an earlier version without dedup blocks created them: such messages may still wait. */
 function batchIds({ random }: FunctionWorld): BatchIdMaker {
   const make = batchIdMaker((count) => random.bytes(count));
   let isEarlier: boolean | undefined;

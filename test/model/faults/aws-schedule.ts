@@ -124,7 +124,7 @@ export function actionsOf(world: World, posts: readonly Post[]): Action[] {
 }
 
 /**
- * Lets so much time pass that ledger rows expire. Everything stored by then has been swept, as on any
+ * Lets enough time pass for ledger rows to expire. Everything stored by then has been swept, as on any
  * ordinary day; the queues keep their messages, longer than SQS would.
  */
 async function leap(world: World): Promise<void> {

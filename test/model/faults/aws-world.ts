@@ -52,7 +52,9 @@ export interface GarbageMessage {
   readonly id: string;
   readonly body: string;
   readonly reason: string;
-  /** Whether it may have two dead letters: its delivery met a fault, or another delivery. */
+  /**
+   * Whether it may have two dead letters: its delivery had a fault, or conflicted with another delivery.
+   */
   isDisturbed: boolean;
 }
 

@@ -218,7 +218,7 @@ function openAndCheck(
     segmentBytes,
     ...settings,
     countedThrough,
-    // The log knows which rule it has.
+    // The log stores its rule.
     ...(history.acknowledged === 0 && { dayZone: history.dayZone }),
     onUncounted: ({ record }) => uncounted.push(record.receivedAt),
     now: () => 0,

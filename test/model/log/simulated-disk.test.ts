@@ -889,7 +889,7 @@ describe('random decisions', () => {
     expect(new Set(runs).size).toBe(50);
   });
 
-  it('differ each time a disk is asked, unless a seed is given', () => {
+  it('differ in each query of a disk, unless a seed is given', () => {
     const disk = newDisk();
     durableFile(disk, 'aaaabbbbccccdddd').write(bytes('AAAABBBBCCCCDDDD'), 0);
     const drawn = new Set(Array.from({ length: 200 }, () => textOf(disk.powerCut())));

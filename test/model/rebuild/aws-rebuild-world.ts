@@ -54,8 +54,8 @@ export class RebuildWorld {
     this.#world.note(() => `damage: ${kind}`);
     if (kind === 'add') {
       counters?.put({
-        ...{ date: { S: '2026-01-02' }, type_state: { S: 'nobody#knows' } },
-        ...{ type: { S: 'nobody' }, state: { S: 'knows' }, count: { N: '3' } },
+        ...{ date: { S: '2026-01-02' }, type_state: { S: 'unknown#unsent' } },
+        ...{ type: { S: 'unknown' }, state: { S: 'unsent' }, count: { N: '3' } },
       });
     } else if (kind === 'dedup record') {
       if (dedupRecords.length > 0) this.#removeRecord(random.pick(dedupRecords));

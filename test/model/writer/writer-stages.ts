@@ -129,7 +129,7 @@ export class Lives {
     const copyLeft = await after(unproven, idle, 'crash', 1, nthSyncCut(1));
     return [
       { name: 'a first start', world: emptyWorld, act: firstStart },
-      { name: 'a start after one that was cut short', world: unfinishedStart, act: firstStart },
+      { name: 'a start after an interrupted one', world: unfinishedStart, act: firstStart },
       { name: 'a start on a segment without records', world: nothingStored, act: firstStart },
       { name: 'batches of every kind, in several segments', world: started, act: work },
       { name: 'retention', world: filled, act: retention },

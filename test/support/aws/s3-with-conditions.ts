@@ -145,7 +145,7 @@ function ask(storeUrl: string, message: IncomingMessage, body: Buffer): Promise<
   return request(storeUrl, { path, method, headers }, body);
 }
 
-/** Each request has a connection of its own: the store may just be closing one that was idle. */
+/** Each request has a connection of its own: the store may just be closing an idle connection. */
 async function request(
   storeUrl: string,
   options: Pick<RequestOptions, 'path' | 'method' | 'headers'>,

@@ -181,7 +181,7 @@ export interface Answer {
 }
 
 export interface Client {
-  /** Undefined if there was no response. A client never sends a request twice by itself. */
+  /** Undefined if there was no response. A client never repeats a request on its own. */
   get(url: string): Promise<Answer | undefined>;
   post(url: string, batch: Pick<TestBatch, 'body' | 'key'>): Promise<Answer | undefined>;
 }

@@ -78,7 +78,7 @@ describe('a refusal', () => {
   it.each([
     [undefined, realm],
     ['Basic YTpi', realm],
-    ['Bearer nobody', `${realm}, error="invalid_token"`],
+    ['Bearer unknown', `${realm}, error="invalid_token"`],
     ['Bearer secret-of-old', `${realm}, error="invalid_token"`],
     [`Bearer ${'a'.repeat(10_000)}`, `${realm}, error="invalid_token"`],
     ['Bearer secret-of-reader', `${realm}, error="insufficient_scope", scope="ingest"`],
@@ -192,7 +192,7 @@ describe('the rate limiter', () => {
     expect(admitted).toBeGreaterThan(allowed - 2);
   });
 
-  it('knows a bounded number of callers, and forgets those first who lose nothing by it', () => {
+  it('keeps a bounded number of callers, and first forgets the ones with full buckets', () => {
     let clock = 0;
     const limiter = new RateLimiter(() => clock);
     const rate = { perSecond: 1, burst: 1 };
@@ -230,7 +230,7 @@ describe('tokens that take time to read', () => {
   const gateway = 'Bearer secret-of-gateway';
   const minuteMs = 60_000;
 
-  it('are read once in five minutes, after which one that was taken away is refused', async () => {
+  it('are read once in five minutes, after which a removed token is refused', async () => {
     const { state, ask } = secretOf(tokens);
     expect(await ask(gateway)).toBe('admitted');
     state.tokens = [];

@@ -104,7 +104,7 @@ describe('a batch that is accepted in part, because "Prefer" is lost on the way'
   });
 });
 
-test('refused items that cannot be are no reason to send for ever', async () => {
+test('impossible rejected items are no reason to send forever', async () => {
   const { url, requests } = await serverThat(refuse(0.5));
   const client = clientOf(url);
   await client.send(event(1));

@@ -32,7 +32,7 @@ function networkFailure(code: string): TypeError {
   return new TypeError('fetch failed', { cause });
 }
 
-/** A network that gives these answers, the last one for ever, and a clock that only sleeping moves. */
+/** A network that gives these answers, the last one forever, and a clock that only sleeping moves. */
 function world(...answers: (Response | Error)[]) {
   const requests: { url: string; init: HttpRequest }[] = [];
   const slept: number[] = [];
@@ -268,7 +268,7 @@ describe('a retry', () => {
     expect(it.elapsedMs()).toBeGreaterThan(300_000);
   });
 
-  test('goes on for the whole time if the server accepts connections but drops them', async () => {
+  test('is retried for the whole time if the server accepts connections but drops them', async () => {
     const it = world(networkFailure('ECONNRESET'));
     expect(await post(it)).toMatchObject({ kind: 'gave_up' });
     expect(it.elapsedMs()).toBeGreaterThan(300_000);

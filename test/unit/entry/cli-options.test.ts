@@ -390,13 +390,13 @@ describe('where stats, feed and ingest ask', () => {
     expect(() => feed('http://c', '--url', 'http://b')).toThrow(UsageError);
   });
 
-  test('is asked for a range that has two ends, if it is a server', () => {
+  test('is queried for a range with two ends, if it is a server', () => {
     expect(() => stats('--to', '2026-01-01')).toThrow('give --from, too');
     expect(() => stats('--to', '2026-01-01', '--stack', 's')).toThrow('give --from, too');
     expect(stats('--to', '2026-01-01', '--data-dir', 'd').range?.from).toBe('0000-01-01');
   });
 
-  test('is asked for sums by columns in their order, given one by one or with commas', () => {
+  test('is queried for sums by columns in their order, given one by one or with commas', () => {
     expect(stats('--group-by', 'state,date').groupBy).toEqual(['date', 'state']);
     expect(stats('--group-by', 'state', '--group-by', 'type').groupBy).toEqual(['type', 'state']);
     expect(() => stats('--group-by', 'day')).toThrow(

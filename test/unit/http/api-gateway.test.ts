@@ -7,7 +7,7 @@ import { routeOf } from '../../../src/http/server/observer.ts';
 import { gatewayEvent } from '../../support/aws/lambda.ts';
 import type { Sent } from '../../support/server.ts';
 
-/** What the app is asked, and what is answered. */
+/** The request to the app, and its response. */
 async function exchange(
   sent: Sent,
   form: 'text' | 'base64' = 'text',

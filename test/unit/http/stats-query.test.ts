@@ -207,7 +207,7 @@ describe('grouped rows', () => {
     ]);
   });
 
-  it('are in the order of dates, then sort keys, though the groups were met in another', () => {
+  it('are in the order of dates, then sort keys, though the groups were found in another', () => {
     expect(group('type')).toEqual([
       { type: '__proto__', count: 4 },
       { type: 'a', count: 25 },
@@ -217,7 +217,7 @@ describe('grouped rows', () => {
     expect(answer([astral], ['type']).map(({ type }) => type)).toEqual(['\uffff', '\u{10000}']);
   });
 
-  it('do not take two pairs of names for one', () => {
+  it('do not confuse two pairs of names', () => {
     const pairs = [row('2023-06-16', 'a#b', 'c', 1), row('2023-06-16', 'a', 'b#c', 2)];
     expect(answer([pairs], ['type', 'state'])).toEqual([
       { type: 'a', state: 'b#c', count: 2 },

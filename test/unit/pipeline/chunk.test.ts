@@ -155,7 +155,7 @@ describe('the chunks of a batch', () => {
     );
   });
 
-  it('are one for each event where that is asked for', () => {
+  it('are one for each event if requested', () => {
     fc.assert(
       fc.property(events, (input) => {
         const chunks = cutIntoChunks(batch, input, 1);

@@ -201,7 +201,7 @@ describe('a batch with an idempotency key', () => {
     expect(intake.calls).toEqual(['recall', 'accept']);
   });
 
-  it('that comes again gets the answer it got, and is not stored again', async () => {
+  it('that is repeated gets the same response, and is not stored again', async () => {
     const intake = new MemoryIntake();
     const first = await submit(intake, body, { idempotencyKey });
     const second = await submit(intake, Buffer.from(body), { idempotencyKey });
@@ -215,7 +215,7 @@ describe('a batch with an idempotency key', () => {
     expect(await submit(intake, body, { idempotencyKey, strict: true })).toEqual(first);
   });
 
-  it('that was refused is not remembered', async () => {
+  it('that was refused is not stored', async () => {
     const intake = new MemoryIntake();
     const refused = await submit(intake, body, { idempotencyKey, strict: true });
     expect(problemOf(refused).code).toBe('invalid_items');

@@ -131,7 +131,7 @@ describe('the meter of AWS', () => {
 describe('the units of DynamoDB', () => {
   const text = (bytes: number) => ({ S: 'x'.repeat(bytes) });
 
-  it('knows the size of an item by its names and values', () => {
+  it('computes the size of an item from its names and values', () => {
     expect(itemBytes({ id: { S: 'né' } })).toBe(5);
     expect(itemBytes({ n: { N: '1234' } })).toBe(4);
     expect(itemBytes({ b: { B: Buffer.alloc(32).toString('base64') } })).toBe(33);

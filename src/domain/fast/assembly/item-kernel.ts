@@ -62,7 +62,7 @@ export function version(): i32 {
   return 1;
 }
 
-/** @param addresses those of `ItemKernel`, and lengths, as words. */
+/** @param addresses the addresses and lengths that `ItemKernel` computes, as words. */
 export function configure(addresses: usize): void {
   control = load<u32>(addresses);
   masks = load<u32>(addresses, 4);

@@ -93,7 +93,7 @@ it('answers in pieces end, and none begins, while they hold up more than they ma
   expect(await sentMessages()).toEqual(begun(5));
 });
 
-it('a large answer waits for a place, in the order of coming, and not for ever', async () => {
+it('a large response waits for a place, in order, and not forever', async () => {
   for (let id = 1; id <= 25; id++) {
     ask(id, large);
     await settle();
@@ -121,7 +121,7 @@ it('answers to this process wait for no client', async () => {
   expect((await sentMessages()).slice(0, 2)).toEqual(begun(10));
 });
 
-it('sixteen answers to this process are read at a time; the others wait, and not for ever', async () => {
+it('sixteen responses to this process are read at a time; the others wait, and not forever', async () => {
   for (let id = 1; id <= 20; id++) ask(id, large, 'process');
   const streamed = async () => (await sentMessages()).filter((each) => each.startsWith('stream'));
   expect(await streamed()).toHaveLength(16);
@@ -146,7 +146,7 @@ it('cancelled queries are not read, and hold nothing', async () => {
 it('a question of a few days waits for none of many days', async () => {
   const year = { ...query, from: '2023-01-01', to: '2023-12-31' };
   const day = { ...query, from: '2023-06-15', to: '2023-06-15' };
-  // Nothing is found, after all was looked at; or all is added up.
+  // The query reads every row and finds nothing, or sums all of them.
   for (let id = 1; id <= 9; id++) {
     ask(id, { ...large, query: { ...year, types: [`none ${id}`] } });
   }

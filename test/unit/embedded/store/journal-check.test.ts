@@ -145,7 +145,7 @@ it('a sound journal is taken beside a writer, whatever that does meanwhile', asy
   }
 });
 
-it('what was not committed, or is torn, is not looked at', async () => {
+it('uncommitted or torn parts are ignored', async () => {
   const dataDir = newDataDirectory();
   await store(dataDir, numberedBatches(5));
   const killed = await killedAfter(dataDir, 5);

@@ -42,7 +42,7 @@ const segments = (from: string) =>
 
 async function expectSound(from: string): Promise<void> {
   expect(await auditOf(from)).toEqual([]);
-  // A server starts on it, and goes on.
+  // A server starts on it, and continues.
   expect(await store(from, numberedBatches(1))).toHaveLength(1);
   expect(await auditOf(from)).toEqual([]);
 }
@@ -100,7 +100,7 @@ describe('a backup', () => {
     await expectSound(directory);
   });
 
-  it('has the tokens, and that they are asked for', async () => {
+  it('has the tokens, and that they are required', async () => {
     await store(dataDir, numberedBatches(1));
     const token = {
       name: 'a',

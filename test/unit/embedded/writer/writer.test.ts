@@ -49,7 +49,7 @@ async function expectToBeCounted(writer: Writer): Promise<void> {
   });
 }
 
-it('tells how many items wait, since when, and when the last batch came, over a restart too', async () => {
+it('reports how many items wait, since when, and when the last batch came, also after a restart', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
   const options = { ...embeddedDefaults, dataDir };
   const events = {
