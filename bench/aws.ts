@@ -42,7 +42,7 @@ const { values } = parseArgs({
 function listOf<Name extends string>(text: string, known: readonly Name[]): Name[] {
   return text.split(',').map((name) => {
     const found = known.find((each) => each === name);
-    if (found === undefined) throw new Error(`${name} is none of ${known.join()}`);
+    if (found === undefined) throw new Error(`${name} is not one of ${known.join()}`);
     return found;
   });
 }

@@ -39,7 +39,7 @@ const turns = Number(values.turns);
 const known = [counters, days, logSize, backlog, query, range, page].map((make) => make(settings));
 const chosen = values.only.split(',').map((name) => {
   const found = known.find((experiment) => experiment.name === name);
-  if (found === undefined) throw new Error(`${name} is none of ${namesOf(known)}`);
+  if (found === undefined) throw new Error(`${name} is not one of ${namesOf(known)}`);
   return found;
 });
 

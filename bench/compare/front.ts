@@ -39,7 +39,7 @@ interface Waiting {
 
 const [, , kind = '', address = '', singly] = process.argv;
 const open = stores[kind];
-if (open === undefined) throw new Error(`${kind} is none of ${Object.keys(stores).join()}`);
+if (open === undefined) throw new Error(`${kind} is not one of ${Object.keys(stores).join()}`);
 const store = await open(address);
 const waiting: Waiting[] = [];
 let isWriting = false;

@@ -35,7 +35,7 @@ import { claimDomain, claimMapping, claimName, claimStorage } from './claims.ts'
 import { addOutputs } from './outputs.ts';
 import type { AlarmName, DevicePipelineProps } from './props.ts';
 
-/** The bundles are beside the compiled construct. */
+/** The bundles are in a directory next to the compiled construct. */
 const packagedBundles = join(import.meta.dirname, 'lambda');
 
 /**

@@ -132,7 +132,7 @@ const strict = { prefer: 'handling=strict' };
 const key = (name: string) => ({ 'idempotency-key': name });
 
 const cases: Record<string, { steps: Step[]; answers: Answer[]; counted: string[] }> = {
-  'new counters beyond it are refused, item by item, and old ones go on counting': {
+  'items with new counters beyond it are rejected, and existing counters continue to count': {
     steps: [
       { send: ['a', 'b'] },
       { send: ['c', 'd', 'a', 'd', 'e'], drain: true },
@@ -278,7 +278,7 @@ needs('Java').describe('on AWS', () => {
   const batch = (...types: string[]) =>
     batchOf(types.map((type) => ({ type, state: 'on', timestamp: '2023-06-16T13:00:00Z' })));
 
-  it('over-limit items are stored beside the body, which is not read without them', async () => {
+  it('over-limit items are stored with the body, which is not read without them', async () => {
     const store = await createStore(aws);
     const engine = new AwsEngine(aws, store, start, { countersPerDayMax: 2 });
     await engine.intake.accept(batch('a', 'b', 'c', 'a', 'd'));

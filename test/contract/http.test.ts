@@ -311,11 +311,11 @@ const oddNames = [
   ['\u202egnp.exe', 'x\u0085\u009b31m'],
 ] as const;
 
-/** Ingests an item of each name and asks for them in all ways. */
+/** Ingests an item of each name and queries them in all ways. */
 async function askOfNames(open: () => Promise<Installation>): Promise<unknown> {
   await using installation = await open();
   const { ask } = installation;
-  // By the scanner, and by the general path, which an escape asks for.
+  // By the scanner, and by the general path, which an escape requires.
   const items = oddNames.map(([type, state]) => ({
     type,
     state,
@@ -492,7 +492,7 @@ const ofTheConnection = new Set([
   'transfer-encoding',
   'x-request-id',
 ]);
-/** What an engine says of itself. */
+/** What the routes say about an engine. */
 const ofTheEngine = new Set(['pipeline-counted-through', 'pipeline-pending']);
 
 /** A response without what differs from batch to batch. */

@@ -147,7 +147,7 @@ describe('an invocation writes one line of metrics', () => {
     expect(log).toMatchObject([{ level: 'ERROR', message: 'messages were not counted' }]);
   });
 
-  it('of a sweep, beside the line of log that says the same', async () => {
+  it('of a sweep, besides the log line with the same figures', async () => {
     const lambdas = await Lambdas.create(aws, { ...powertools, SWEEP_AFTER_SECONDS: '0' });
     const seen = output();
     await post(lambdas, batch(item));

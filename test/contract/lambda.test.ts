@@ -192,7 +192,7 @@ describe('a batch', () => {
     );
   });
 
-  it('to a path that is only read as /ingest is not taken', async () => {
+  it('to a path that only decodes to /ingest is not accepted', async () => {
     const lambdas = await Lambdas.create(aws);
     const body = JSON.stringify({ processed_devices: [item] });
     const answer = await lambdas.ask({ method: 'POST', path: '/%69ngest', headers: json, body });

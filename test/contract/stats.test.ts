@@ -221,7 +221,7 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
       expect(sums.text).toBe('| type | count |\n| --- | ---: |\n| laptop | 3 |\n');
     });
 
-    it('of CSV has a byte order mark in front where bom=1 asks for it, and else none', async () => {
+    it('of CSV has a byte order mark in front if bom=1 requests it, otherwise none', async () => {
       const path = '/stats?date=2023-06-14&format=csv';
       const plain = await ask(path);
       expect(plain.text.startsWith('date,')).toBe(true);

@@ -13,8 +13,8 @@ export interface FuzzCase {
 }
 
 /**
- * `half-close`: the client ends its side and reads on; `wait`: it leaves that to the server, which
- * must close by itself; `reset`: it tears the connection down and reads nothing.
+ * `half-close`: the client ends its side and reads on; `wait`: it waits for the server, which must close
+ * on its own; `reset`: it tears the connection down and reads nothing.
  */
 export type Ending = 'half-close' | 'wait' | 'reset';
 
@@ -41,7 +41,7 @@ export function latin1(text: string): Buffer {
   return Buffer.from(text, 'latin1');
 }
 
-/** Mostly whole; else cut anywhere, now and then byte by byte. */
+/** Mostly whole; otherwise cut anywhere, sometimes byte by byte. */
 export function piecesOf(bytes: Buffer, random: Random): Buffer[] {
   const dice = random();
   if (dice < 0.6 || bytes.length < 2) return [bytes];

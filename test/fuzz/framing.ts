@@ -19,7 +19,7 @@ import {
 /** All that is known of such a case, before it is cut into pieces. */
 export type Framing = Pick<FuzzCase, 'shape' | 'requests'> & {
   readonly bytes: Buffer;
-  /** Whether the server must close by itself, without waiting for the client to do so. */
+  /** Whether the server must close on its own, without waiting for the client to do so. */
   readonly mustClose: boolean;
 };
 
@@ -82,7 +82,7 @@ const badFraming: readonly (readonly string[])[] = [
   ['Host: fuzz', 'Content-Length: 0'],
 ];
 
-/** A chunked body that is wrong somewhere; what comes behind is another request. */
+/** A malformed chunked body; the rest is another request. */
 const badChunks: readonly string[] = [
   '0x0\r\n\r\n',
   '-0\r\n\r\n',

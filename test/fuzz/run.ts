@@ -211,7 +211,7 @@ export function writePieces(pieces: readonly Buffer[], ending: FuzzCase['ending'
   return [ending, ...pieces.map((piece) => piece.toString('base64'))].join('.');
 }
 
-/** @throws where the word is none of `writePieces`. */
+/** @throws if the word is not one of `writePieces`. */
 export function readPieces(word: string): Pick<FuzzCase, 'pieces' | 'ending'> {
   const [ending, ...pieces] = word.split('.');
   if (ending !== 'half-close' && ending !== 'wait' && ending !== 'reset') {

@@ -13,8 +13,8 @@ import { seededRandom } from '../support/processes/server-process.ts';
 import { rounds } from '../support/run/tier.ts';
 
 /*
- * Plain requests are served without node:http. Whatever comes, in whatever pieces: the responses, and
- * what the pipeline is given, are those that node:http would have given.
+ * Plain requests are served without node:http. For all requests, in any pieces, the responses and the
+ * batches passed to the pipeline are those that node:http would have given.
  */
 
 type Random = () => number;
@@ -241,7 +241,10 @@ async function exchange(pieces: readonly string[], isNodes: boolean) {
   return { answers: answersOf(received), submitted };
 }
 
-/** Without what may differ: the date, the id of a request, the case and order of headers, what they say of the connection. */
+/**
+ * Without what may differ: the date, the id of a request, the case and order of headers, and the headers
+ * about the connection.
+ */
 function answersOf(received: string): string[] {
   // Node sends the interim response before or after a response in progress.
   const final = received.replaceAll('HTTP/1.1 100 Continue\r\n\r\n', '');

@@ -19,7 +19,7 @@ interface SoakOptions {
 const killsInRound = 40;
 const progressMs = 10_000;
 
-/** Runs until the time is over, what was asked for is done, or something is wrong. */
+/** Runs until the time is over, the given numbers are reached, or something is wrong. */
 class Soak {
   readonly #options: SoakOptions;
   readonly #endsAt: number;

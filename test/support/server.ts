@@ -147,7 +147,7 @@ export function postBatch(
   });
 }
 
-/** The content of the log, read beside the server. */
+/** The content of the log, read while the server runs. */
 export async function storedBatches(dataDir: string): Promise<readonly RawBatch[]> {
   return await withRawStore(dataDir, (store) => Promise.resolve(store.list()));
 }

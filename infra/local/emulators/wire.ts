@@ -110,12 +110,7 @@ async function pass(
       response.destroy();
       return;
     case 'refuse':
-      refuse(
-        call,
-        { ...fault, message: `${fault.code}, by a fault that was asked for` },
-        isHead,
-        response,
-      );
+      refuse(call, { ...fault, message: `${fault.code}, by an injected fault` }, isHead, response);
       return;
     case 'lose-reply':
       await carryOut();

@@ -169,7 +169,9 @@ export class SqsPoller {
     }
     const done = recordsDone(records, result.payload, eventSource.reportsItemFailures);
     if (done.length < records.length) {
-      this.#tell(`${records.length - done.length} of ${records.length} messages come again`);
+      this.#tell(
+        `${records.length - done.length} of ${records.length} messages will be delivered again`,
+      );
     }
     await this.#delete(done);
   }

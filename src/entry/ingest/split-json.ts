@@ -60,10 +60,10 @@ export const listName = 'processed_devices';
 const listNameQuoted = Buffer.from(`"${listName}"`);
 
 /**
- * Extracts items from a stream of JSON: call `push` with every chunk, then `end`; each returns the
- * items completed since the last call. Items are views of the chunks, so do not reuse the chunks.
- * Throws InputError at the first invalid byte. Beside the last chunk, it holds at most one item of at
- * most `itemBytesMax` bytes.
+ * Extracts items from a stream of JSON: call `push` with every chunk, then `end`; each returns the items
+ * completed since the last call. Items are views of the chunks, so do not reuse the chunks. Throws
+ * InputError at the first invalid byte. Besides the last chunk, it holds at most one item of at most
+ * `itemBytesMax` bytes.
  */
 export class JsonSlicer implements JsonListener {
   /** The number of values at the root so far. */

@@ -120,7 +120,7 @@ export async function countMessages<Key, D extends Delivery<Key>>(
 
 /**
  * Stores the bodies of the open messages that carry one. Returns the messages of bodies that may not be
- * stored: each may be the only copy, so that it must be delivered again, whatever else becomes of it.
+ * stored: each may be the only copy, so that it must be delivered again, whatever its outcome.
  */
 async function keepBodies<Key, D extends Delivery<Key>>(
   carried: ReadonlyMap<QueueMessage, CarriedBatch>,

@@ -4,7 +4,7 @@ import { csvLine } from '../../util/csv.ts';
 export const dimensions = ['date', 'type', 'state'] as const;
 export type Dimension = (typeof dimensions)[number];
 
-/** A row of `/stats`: the dimensions that were asked for, and the count. */
+/** A row of `/stats`: the requested dimensions, and the count. */
 export type StatsRow = Partial<Pick<CounterRow, Dimension>> & Pick<CounterRow, 'count'>;
 export type Column = Dimension | 'count';
 

@@ -244,7 +244,7 @@ describe('an interrupted attempt', () => {
     Array.from({ length: calls }, (_, at) =>
       ['before', 'after'].map((when) => [when, at] as const),
     ).flat(),
-  )('%s call %i is the same batch when it comes again, and counted once', async (when, at) => {
+  )('%s call %i is the same batch when it is repeated, and counted once', async (when, at) => {
     const engine = await openEngine();
     let made = 0;
     engine.fault = async (_command, proceed) => {

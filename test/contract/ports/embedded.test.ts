@@ -45,7 +45,7 @@ interface EngineOptions {
   readonly segmentBytes: number;
   readonly backlogBytesMax: number;
   readonly keepKeysMs: number;
-  /** What becomes of a delivery once it is durable; without, the processor is offered it. */
+  /** Receives a delivery once it is durable; default: offer it to the processor. */
   readonly onDurable: ((delivery: LogDelivery) => void) | undefined;
 }
 

@@ -167,7 +167,7 @@ export function describeIntake(
       });
     });
 
-    describe('a batch that comes again under its key', () => {
+    describe('a batch that is repeated under its key', () => {
       const batch = batchOf([itemOf(0), itemOf(1)], { key: 'a', caller: 'gateway' });
 
       async function expectOne({ batchId, receivedAt }: StoredBatch): Promise<void> {
@@ -222,7 +222,7 @@ export function describeIntake(
         await expectOne({ batchId, receivedAt });
       });
 
-      it('is known by its body even if compressed anew', async () => {
+      it('is recognised by its body even if compressed again', async () => {
         const { batchId } = await store(batch);
         const options = { key: 'a', caller: 'gateway', gzip: true };
         expect(await repeat(batchOf([itemOf(0), itemOf(1)], options))).toMatchObject({

@@ -351,7 +351,7 @@ describe('idempotency keys', () => {
     expect(await keyRowOf(last)).toEqual(row);
   });
 
-  it('are not asked for once they may have ended, and keep what was excluded', async () => {
+  it('are not read once they may have expired, and keep the over-limit items', async () => {
     const excluded = { excluded: { B: encodeOverLimitItems([0]) } };
     const given = await keyRowOf(await post(20, 2, 'key-20'));
     await putLedgerRow({ ...given, ...excluded });

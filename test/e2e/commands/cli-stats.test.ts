@@ -163,7 +163,7 @@ describe('stats', () => {
     expect(outcome.stderr).toMatch(/\ndevice-pipeline: .+\n$/);
   });
 
-  test('reads the data directory beside a running server', async () => {
+  test('reads the data directory of a running server', async () => {
     const { child, outcome: ended } = start(['serve', '--port', '0', '--data-dir', 'store']);
     const address = await new Promise<string>((resolve, reject) => {
       child.stdout.on('data', (text: Buffer) => {

@@ -132,7 +132,7 @@ describe('with tokens', () => {
     expect(await figure(page, 'Events').count()).toBe(0);
   });
 
-  it('it asks anew once its token is revoked, live or not', async () => {
+  it('it asks again once its token is revoked, live or not', async () => {
     let known = table;
     const url = await serve({ access: accessOf(() => known) });
     const { page } = await openTab(browser());

@@ -229,7 +229,7 @@ class Schedule {
     server.start();
   }
 
-  /** Another server continues from the archive; the others may go on, or be started again. */
+  /** Another server continues from the archive; the others may continue, or be restarted. */
   async #succeed(): Promise<ArchiveServer | undefined> {
     const restored = await this.#restore(false, this.#chance.below(2));
     // An archive without records restores no log.
@@ -298,7 +298,7 @@ class Schedule {
     const going = this.#lives.filter(({ isFenced }) => !isFenced);
     for (const life of going)
       this.#trace(`${life.process.name} goes on: ${life.problem ?? 'well'}`);
-    assert(going.length <= 1, () => `${going.length} servers go on`);
+    assert(going.length <= 1, () => `${going.length} servers continue`);
     if (going.length === 0) await this.#startOne();
     for (const life of this.#lives) life.append(2);
     await time.pass(5 * minuteMs);
@@ -309,7 +309,7 @@ class Schedule {
       storeOf: this.#variant.restoreStore ?? ((store) => store),
     });
     const owners = this.#lives.filter(({ isFenced }) => !isFenced);
-    assert(owners.length === 1, () => `${owners.length} servers go on in the end`);
+    assert(owners.length === 1, () => `${owners.length} servers continue in the end`);
     assert(owners[0]?.isShipped === true, () => 'the archive lacks records');
   }
 

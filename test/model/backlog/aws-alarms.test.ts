@@ -154,7 +154,7 @@ const nightly = new Set([
   'it comes steadily',
   'old days are filled in',
   'ten times as much comes for ten minutes',
-  'a sweep is left out now and then',
+  'a sweep is skipped from time to time',
 ]);
 
 describe('of the alarms', { timeout: 3_600_000 }, () => {
@@ -208,7 +208,7 @@ describe('of the alarms', { timeout: 3_600_000 }, () => {
       ['SweepMissing'],
     ],
     [
-      'a sweep is left out now and then',
+      'a sweep is skipped from time to time',
       { ...steady, outages: (minute) => (minute % 15 === 0 ? ['sweeper'] : []) },
       [],
     ],

@@ -104,7 +104,7 @@ const bugs: Record<string, Variant> = {
   'treats a whole dedup block as one delivery': {
     countingPorts: (inner) => ({ ...inner, idOf: ({ dedupKey }) => rowTextOf(dedupKey) }),
   },
-  'counts twice what comes twice in one transaction': {
+  'counts repeated deliveries of one transaction twice': {
     counterStore: withDuplicates,
     countingPorts: (inner) => ({ ...inner, idOf: () => String(serial++) }),
   },
@@ -153,7 +153,7 @@ const seedsThatShow: Readonly<Record<string, number>> = {
   'adds to a dedup block without a condition': 7,
   'counts none of a dedup block if one was counted': 4291,
   'treats a whole dedup block as one delivery': 229,
-  'counts twice what comes twice in one transaction': 2,
+  'counts repeated deliveries of one transaction twice': 2,
   'lets a dedup block expire a day after its first record': 7,
   'counts what is too old': 104,
 };

@@ -66,7 +66,7 @@ export class RebuildWorld {
     }
   }
 
-  /** Deletes a row; of a dedup block now and then only one of its numbers. */
+  /** Deletes a row; for a dedup block sometimes only one of its numbers. */
   #removeRecord(row: Item): void {
     const ledger = this.#simulation.dynamodb.tables.get(ledgerTable);
     const [first, ...others] = row['numbers']?.NS ?? [];

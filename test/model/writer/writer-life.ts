@@ -200,7 +200,7 @@ export class WriterLife {
     for (let round = 0; ; round++) {
       const { durableEnd, countedThrough } = this.#writer.progress();
       if (durableEnd === countedThrough) break;
-      assert(round < 1000, () => `counted through ${countedThrough} of ${durableEnd} for ever`);
+      assert(round < 1000, () => `counted through ${countedThrough} of ${durableEnd} forever`);
       await this.pass(50);
     }
     await this.#beside(() => this.#compare());

@@ -58,7 +58,7 @@ describe('a request', () => {
     expect(await access.admit(header, ['ingest'])).toMatchObject({ problem: { code } });
   });
 
-  it('is refused where there are no tokens', async () => {
+  it('is refused if there are no tokens', async () => {
     const none = tokenAccess(unchanging([]));
     expect(await none.admit('Bearer x', ['read'])).toMatchObject({
       problem: { code: 'unauthorized' },
@@ -165,7 +165,7 @@ describe('the server', () => {
 });
 
 describe('the rate limiter', () => {
-  it('says after how many whole seconds to come again, and is right', () => {
+  it('gives the whole seconds after which a retry succeeds', () => {
     let clock = 5;
     const limiter = new RateLimiter(() => clock);
     const rate = { perSecond: 0.3, burst: 1 };

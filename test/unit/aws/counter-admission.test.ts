@@ -34,7 +34,7 @@ function world(countersPerDayMax: number, rows: Set<string> | 'all' = new Set())
     position: 0,
     change: 'none' as CountersChange,
     rows,
-    /** How often it was asked for rows, and for the size of a day. */
+    /** How often rows, and the size of a day, were read. */
     lookups: 0,
     sizes: 0,
     forgotten: 0,

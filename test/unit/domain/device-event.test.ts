@@ -78,7 +78,11 @@ describe.each(names)('the %s', (field) => {
     ['edge_whitespace', 'with a space after it', 'laptop '],
     [undefined, 'with a space in it', 'erasure failed'],
     [undefined, 'of one character', '#'],
-    [undefined, 'with a C1 control character in it, which is none of those refused', 'a\u0086b'],
+    [
+      undefined,
+      'with a C1 control character in it, which is not one of the rejected ones',
+      'a\u0086b',
+    ],
   ];
   it.each(cases)('%s: %s', (code, _, value) => {
     expect(codeOf(field, value)).toBe(code);

@@ -76,7 +76,7 @@ describe('the ends of a replay', () => {
     expect(both(parseReplay('stack:a', 'a'))).not.toThrow();
   });
 
-  test('compress nothing on the way to an address where that is said', () => {
+  test('compress nothing on the way to an address if requested', () => {
     const parse = (to: string) => {
       const command = addReplayOptions(new Command('replay').exitOverride());
       const argv = ['--from', 'data', '--to', to, '--no-compress'];
@@ -87,7 +87,7 @@ describe('the ends of a replay', () => {
     expect(() => parse('other')).toThrow('--no-compress requires a URL as --to');
   });
 
-  test('are not taken from an address', () => {
+  test('are not read from an address', () => {
     expect(() => parseReplay('http://a', 'data')).toThrow(UsageError);
   });
 });

@@ -21,7 +21,7 @@ const list = (name: string, count: number) =>
   Array.from({ length: count }, (_, index) => `${name}=${index}`).join('&');
 
 describe('a query', () => {
-  it('for a date asks for all counters of that date', () => {
+  it('for a date selects all counters of that date', () => {
     expect(valueOf('date=2023-06-16')).toEqual({
       query: { from: '2023-06-16', to: '2023-06-16', types: [], states: [] },
       groupBy: undefined,
@@ -43,7 +43,7 @@ describe('a query', () => {
     expect(preferring).toMatchObject({ value: { format: 'csv', hasMark: true } });
   });
 
-  it('for a range asks for both ends', () => {
+  it('for a range requires both ends', () => {
     expect(valueOf('from=2023-06-15&to=2023-06-17').query).toMatchObject({
       from: '2023-06-15',
       to: '2023-06-17',
@@ -85,7 +85,7 @@ describe('a query', () => {
     ['type=laptop+', 'type must not begin or end with white space'],
     [`type=${'x'.repeat(129)}`, 'type must be at most 128 bytes of UTF-8'],
     ['type=a%00', 'type must not contain control characters'],
-  ])('that asks for what no counter can have is refused: %s', (filter, why) => {
+  ])('with names that no counter can have is refused: %s', (filter, why) => {
     const reading = read(`date=2023-06-16&${filter}`);
     const problem = 'problem' in reading ? reading.problem : undefined;
     expect(problem?.code).toBe('invalid_filter');
@@ -233,7 +233,7 @@ describe('grouped rows', () => {
     }
   });
 
-  it('are none where there is no row', () => {
+  it('are none without rows', () => {
     expect(answer([], ['type'])).toEqual([]);
     expect(answer([[]])).toEqual([]);
     expect(answer([])).toEqual([]);

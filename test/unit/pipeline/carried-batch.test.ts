@@ -72,7 +72,7 @@ describe('the id of a carried batch', () => {
     expect(readCarriedBatchId(maker(now, 0))).toBeUndefined();
   });
 
-  it('is none of the embedded engine, however large its log and whatever the random bytes', () => {
+  it('is never one of the embedded engine, for any log size and any random bytes', () => {
     const marked = Buffer.alloc(10, 0xff);
     for (const position of [0, 2 ** 32, 1.5e12, 1.6e12, now, positionMax]) {
       const id = formatBatchId(batchIdAtPosition(position, marked));

@@ -164,7 +164,7 @@ describe('the chunks of a batch', () => {
     );
   });
 
-  it('are none where there is no event', () => {
+  it('are none without events', () => {
     expect(cutIntoChunks(batch, [])).toEqual([]);
     expect(cutIntoChunks(batch, [], 1)).toEqual([]);
   });

@@ -209,7 +209,7 @@ describe('a batch with an idempotency key', () => {
     expect(intake.accepted).toHaveLength(1);
   });
 
-  it('that comes again gets that answer even where handling is strict now', async () => {
+  it('that is repeated gets that response even if handling is strict now', async () => {
     const intake = new MemoryIntake();
     const first = await submit(intake, body, { idempotencyKey });
     expect(await submit(intake, body, { idempotencyKey, strict: true })).toEqual(first);
@@ -284,7 +284,7 @@ describe('an intake that takes nothing', () => {
     ['overloaded', 1],
     ['stopping', 5],
     ['storage_failed', 5],
-  ] as const)('is %s: the batch may come again after %i s', async (code, retryAfterSeconds) => {
+  ] as const)('is %s: the batch may be sent again after %i s', async (code, retryAfterSeconds) => {
     const outcome = await submit(failing(new Unavailable(code, 'Why.')), bodyOf(item));
     expect(problemOf(outcome)).toEqual({ code, detail: 'Why.', retryAfterSeconds });
   });

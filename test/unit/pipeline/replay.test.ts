@@ -88,7 +88,7 @@ it('counts a batch from elsewhere once, under the name that it has', async () =>
   expect(outcomes.map(codeOf)).toEqual([stored, known, known, known]);
   const rawKey = rawKeyOf(origin.batchId, origin.receivedAt);
   for (const outcome of outcomes) expect(outcome).toMatchObject({ rawKey, enqueued: 2 });
-  // Counted, and the database opened anew.
+  // Counted, and the database opened again.
   expect(await within(dataDir, (writer) => writer.ingest(submission(origin)))).toMatchObject({
     isKnown: true,
   });

@@ -190,7 +190,7 @@ describe('the cost of what was used', () => {
   });
 });
 
-describe('what is billed beside the requests', () => {
+describe('usage that is billed besides the requests', () => {
   const metricsLine = (...names: string[]) =>
     JSON.stringify({
       _aws: { CloudWatchMetrics: [{ Metrics: names.map((Name) => ({ Name })) }] },

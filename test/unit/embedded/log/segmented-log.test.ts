@@ -534,7 +534,7 @@ describe('when the disk fails', () => {
     expectToTakeNothing(disk, log, 'EIO');
   });
 
-  it('never syncs again what a failed sync may have lost, and the next process writes it anew', () => {
+  it('never syncs again what a failed sync may have lost, and the next process writes it again', () => {
     const disk = newDisk();
     const log = open(disk);
     append(log, 2);
@@ -548,7 +548,7 @@ describe('when the disk fails', () => {
     for (const seed of powerCuts) expect(serials(found.powerCut(seed))).toEqual([0, 1, 2]);
   });
 
-  it('writes nothing anew from a copy whose sync failed', () => {
+  it('writes nothing again from a copy whose sync failed', () => {
     for (const seed of powerCuts) {
       const disk = newDisk();
       append(open(disk), 3);
@@ -568,7 +568,7 @@ describe('when the disk fails', () => {
     }
   });
 
-  it('says no where the torn tail cannot be cut off durably, and the next opening does it', () => {
+  it('fails if the torn tail cannot be cut off durably, and the next opening does it', () => {
     const disk = newDisk();
     append(open(disk), 2);
     appendBytes(disk, Buffer.alloc(300, 0xee));
@@ -738,7 +738,7 @@ describe('a first segment that is made again', () => {
   });
 });
 
-describe('a reader beside the writer', () => {
+describe('a reader concurrent with the writer', () => {
   it('sees, at every operation of the writer, all that is durable and nothing but what was staged', () => {
     const disk = newDisk();
     const log = open(disk);

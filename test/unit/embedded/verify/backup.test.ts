@@ -115,7 +115,7 @@ describe('a backup', () => {
     expect(() => readTokenFile(dataPaths(directory))).toThrow(/tokens.json is missing/);
   });
 
-  it('that cannot be made says by the code of the error what to do', async () => {
+  it('that cannot be created says by the code of the error what to do', async () => {
     await store(dataDir, numberedBatches(1));
     const failure = await backup(() => {
       throw Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
@@ -152,7 +152,7 @@ describe('a backup', () => {
     }
   });
 
-  it('is refused where there is no pipeline', async () => {
+  it('is refused if there is no pipeline', async () => {
     await expect(backup()).rejects.toThrow(/There is no pipeline/);
     expect(existsSync(directory)).toBe(false);
   });
