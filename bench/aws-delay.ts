@@ -69,5 +69,5 @@ const delays = [...answered]
   .sort((a, b) => a - b);
 const at = (share: number) => (delays[Math.floor(share * (delays.length - 1))] ?? NaN).toFixed(2);
 process.stdout.write(
-  `${values.rate} requests/s of ${values.items}: from answer to counted median ${at(0.5)} s, 95 % ${at(0.95)} s, longest ${at(1)} s, of ${delays.length}\n`,
+  `${values.rate} requests/s of ${values.items}: from response to counted median ${at(0.5)} s, 95 % ${at(0.95)} s, longest ${at(1)} s, of ${delays.length}\n`,
 );

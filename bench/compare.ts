@@ -165,7 +165,7 @@ async function delays(): Promise<string> {
     rows.push([String(items), p50.toFixed(1), p99.toFixed(1), String(probes)]);
   }
   return markdown(
-    'From the answer until /stats shows it, 64 connections under load beside the probes',
+    'From the response until /stats shows it, 64 connections under load besides the probes',
     ['items a request', 'p50 ms', 'p99 ms', 'probes'],
     rows,
   );

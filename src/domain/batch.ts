@@ -61,7 +61,7 @@ export function readBatch(
 }
 
 /**
- * The ascending indexes of the valid items that `admits` refuses. It is called once for each valid
+ * The ascending indexes of the valid items that `admits` rejects. It is called once for each valid
  * item, in order. @throws if the body is not readable.
  */
 export function findOverLimit(

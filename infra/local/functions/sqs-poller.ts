@@ -77,7 +77,7 @@ export class SqsPoller {
         if (records.length > 0) await this.#deliver(records);
       } catch (error) {
         if (this.#stopping.signal.aborted) return;
-        this.#tell(`the queue did not answer: ${String(error)}`);
+        this.#tell(`the queue did not respond: ${String(error)}`);
         await this.#pause(retryMs);
       }
     }

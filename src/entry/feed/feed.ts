@@ -123,14 +123,14 @@ function report(
   if (!client.hasReached) return;
   const { batches, items } = counts;
   const retries = withThousands(counts.retries);
-  const outcomes = ({ sent, accepted, refused }: typeof items) =>
-    `${withThousands(sent)} sent, ${withThousands(accepted)} accepted, ${withThousands(refused)} refused`;
+  const outcomes = ({ sent, accepted, refused }: typeof items, word: 'refused' | 'rejected') =>
+    `${withThousands(sent)} sent, ${withThousands(accepted)} accepted, ${withThousands(refused)} ${word}`;
   const gaveUp =
     batches.gave_up === 0 ? '' : `, ${withThousands(batches.gave_up)} without a response`;
   process.stdout.write(
     [
-      `batches  ${outcomes(batches)}${gaveUp}`,
-      `items    ${outcomes(items)}`,
+      `batches  ${outcomes(batches, 'refused')}${gaveUp}`,
+      `items    ${outcomes(items, 'rejected')}`,
       `time     ${seconds.toFixed(1)} s, ${withThousands(perSecond)} items/s, ${retries} retries`,
       `again    --seed ${events.seed} --until ${until}`,
       '',

@@ -72,7 +72,7 @@ export function carriedMessage(batch: Omit<CarriedBatch, 'sha256'>): string {
   });
 }
 
-/** Whether the document is intended as such a message. */
+/** Whether the document has the members of the message of a carried batch. */
 export function isCarried(document: JsonObject): boolean {
   // An item of another program may have any of these members, but not all.
   return document['form'] === form && 'batch_id' in document && 'sha256' in document;

@@ -297,7 +297,7 @@ class Schedule {
     await this.#pass(10 * minuteMs);
     const going = this.#lives.filter(({ isFenced }) => !isFenced);
     for (const life of going)
-      this.#trace(`${life.process.name} goes on: ${life.problem ?? 'well'}`);
+      this.#trace(`${life.process.name} continues: ${life.problem ?? 'well'}`);
     assert(going.length <= 1, () => `${going.length} servers continue`);
     if (going.length === 0) await this.#startOne();
     for (const life of this.#lives) life.append(2);
