@@ -312,10 +312,10 @@ describe('settings', () => {
       'The environment variable LEDGER_TABLE is not set.',
     );
     expect(() => processFunction({ ...environment, MAX_RECEIVES: '0' })).toThrow(
-      'MAX_RECEIVES must be a whole number of at least 1, not 0.',
+      "MAX_RECEIVES must be a whole number of at least 1, got '0'.",
     );
     expect(() => ingestFunction({ ...environment, ITEMS_PER_MESSAGE: 'all' })).toThrow(
-      'Items per message must be packed or a whole number from 1 to 10000, not "all".',
+      "Items per message must be packed or a whole number from 1 to 10000, got 'all'.",
     );
     expect(() => queryFunction({ ...environment, DAY_ZONE: 'Mars' })).toThrow(/Mars/);
   });

@@ -211,9 +211,10 @@ export function whyTooOld(
   reading: Countable,
   oldest: number,
 ): string | undefined {
-  const since = reading.kind === 'chunk' ? (replayedAt ?? reading.receivedAt) : sentAt;
+  const [since, verb] =
+    reading.kind === 'chunk' ? [replayedAt ?? reading.receivedAt, 'received'] : [sentAt, 'sent'];
   if (since >= oldest) return undefined;
-  return `too_old: it is of ${new Date(since).toISOString()}, and the ledger no longer shows whether it is counted`;
+  return `too_old: ${verb} at ${new Date(since).toISOString()}; the ledger no longer shows whether it was counted`;
 }
 
 /**

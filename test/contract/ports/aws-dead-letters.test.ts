@@ -166,7 +166,7 @@ describe('a redrive', () => {
     await die(engine, [chunkOf(0)]);
     engine.now += 84 * dayMs;
     const [[, reason] = []] = await redrive(engine);
-    expect(reason).toMatch(/^too_old: it is of 2023-06-16/);
+    expect(reason).toMatch(/^too_old: received at 2023-06-16/);
     expect(await engine.process()).toBe(0);
     expect(await engine.deadLetters.list()).toHaveLength(1);
   });

@@ -456,7 +456,7 @@ describe('messages', () => {
     await engine.process();
     expect(await counters(engine)).toEqual([]);
     expect(await engine.deadLetters.list()).toMatchObject([
-      { reason: expect.stringMatching(/^too_old: it is of 2023-06-16T12:00:00/) as string },
+      { reason: expect.stringMatching(/^too_old: received at 2023-06-16T12:00:00/) as string },
     ]);
   });
 });
