@@ -145,7 +145,7 @@ const cases: Record<string, { steps: Step[]; answers: Answer[]; counted: string[
     ],
     counted: ['16 a 3', '16 b 2', '16 c 2'],
   },
-  'those that come first get the room, whatever their names': {
+  'the first ones are admitted, whatever their names': {
     steps: [
       {
         send: [
@@ -179,7 +179,7 @@ const cases: Record<string, { steps: Step[]; answers: Answer[]; counted: string[
     ],
     counted: ['16 a 1', '16 b 1', '16 c 1'],
   },
-  'what is refused or not stored takes no room': {
+  'rejected items, and batches that are not stored, do not count towards the limit': {
     steps: [
       { send: ['a', 'b', 'c', 'd'], headers: strict },
       { send: ['x', { type: '' }], headers: strict },

@@ -125,7 +125,7 @@ needs('Java').describe('the AWS engine, as the embedded one', () => {
 
   describeContract({
     'through the Lambda functions': () => onLambda(aws, 'text'),
-    // The adapter's own test has both forms; this one takes each case a second time.
+    // The adapter's own test has both forms; this one runs each case a second time.
     ...(isNightly() && { 'through them, bodies as base64': () => onLambda(aws, 'base64') }),
   });
 });
@@ -286,7 +286,7 @@ function describeContract(installations: Installations): void {
   });
 }
 
-/** Names that programs take for something else, or for each other. */
+/** Names that programs confuse with something else, or with each other. */
 const oddNames = [
   ['a#b', 'c'],
   ['a', 'b#c'],
@@ -381,7 +381,7 @@ interface Content {
 /** What the last case found in an installation at its end. */
 const contents = new Map<Installation, Content>();
 
-/** It is read only if the case before this one has failed: to read it takes most of a case's time. */
+/** It is read only if the previous case has failed, because reading it takes most of a case's time. */
 async function contentOf(installation: Installation): Promise<Content> {
   const known = contents.get(installation);
   contents.delete(installation);
@@ -484,7 +484,7 @@ function toSent({ method, path, headers, body, bodyBase64 }: CaseRequest): Sent 
   return { method, path, headers, ...(bytes !== undefined && { body: bytes }) };
 }
 
-/** What a connection has and the app has not. */
+/** The parts of a response that the connection adds, and the app does not. */
 const ofTheConnection = new Set([
   'connection',
   'content-length',

@@ -63,7 +63,7 @@ async function queued(lambdas: Lambdas, queueUrl = lambdas.store.queueUrl): Prom
 }
 
 describe('the function URL of the ingest function', () => {
-  it('takes batches, and names their receipts at the API', async () => {
+  it('accepts batches, and links to their receipts at the API', async () => {
     const apiUrl = 'https://api.example/fleet';
     const lambdas = await Lambdas.create(aws, { API_URL: apiUrl });
     const sent = {
@@ -84,7 +84,7 @@ describe('the function URL of the ingest function', () => {
     expect(rows).toMatchObject([{ type: 'phone', count: 3 }]);
   });
 
-  it('takes compressed batches, and serves nothing else', async () => {
+  it('accepts compressed batches, and serves nothing else', async () => {
     const lambdas = await Lambdas.create(aws);
     const path = '/ingest';
     const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' };
@@ -128,7 +128,7 @@ describe('the path of a receipt', () => {
 });
 
 describe('a batch', () => {
-  it('is packed into as few messages as it takes, or goes item by item', async () => {
+  it('is packed into as few messages as possible, or sent item by item', async () => {
     const packed = await Lambdas.create(aws);
     await send(packed, [item, item, item]);
     expect(await queued(packed)).toBe(1);
@@ -142,7 +142,7 @@ describe('a batch', () => {
     }
   });
 
-  it('has a receipt, and what is pending is known', async () => {
+  it('has a receipt, and the backlog is known', async () => {
     const lambdas = await Lambdas.create(aws);
     const sent = await send(lambdas, [item, { type: 1 }, item]);
     const { headers } = sent;
@@ -179,7 +179,7 @@ describe('a batch', () => {
     expect(through > receivedIn(second), through).toBe(true);
   });
 
-  it('under a key that came before is the same batch, with the same answer', async () => {
+  it('under a known key is the same batch, with the same response', async () => {
     const lambdas = await Lambdas.create(aws);
     const first = await send(lambdas, [item], { 'idempotency-key': 'a' });
     const again = await send(lambdas, [item], { 'idempotency-key': 'a' });

@@ -8,8 +8,8 @@ import { needs } from '../support/run/needs.ts';
 import { exchange, startServer, waitUntilCounted, type Received } from '../support/server.ts';
 
 /*
- * What the shared cases leave open of /stats and /stats-html, on both engines: each responses everything,
- * and alike.
+ * Properties of /stats and /stats-html that the shared cases do not cover, on both engines: each
+ * responses everything, and alike.
  */
 type Ask = (path: string, headers?: Record<string, string>, method?: string) => Promise<Received>;
 

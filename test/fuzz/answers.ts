@@ -1,4 +1,4 @@
-/** A response as it came over the wire. */
+/** A response as received over the wire. */
 export interface WireAnswer {
   readonly status: number;
   readonly headers: ReadonlyMap<string, string>;

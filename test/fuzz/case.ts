@@ -1,4 +1,4 @@
-/** What a fuzzed connection sends, and what is known beforehand of what must come of it. */
+/** The input of a fuzzed connection, and the requirements on its outcome. */
 export interface FuzzCase {
   readonly shape: string;
   /** Written one after the other, each in a turn of the event loop of its own. */

@@ -7,8 +7,8 @@ import type { FuzzCase } from './case.ts';
 const closeMsMax = 45_000;
 
 /**
- * Plays a case on a connection of its own. Returns all that came back, once the server has closed.
- * @throws where it does not close.
+ * Plays a case on a new connection. Returns all received bytes, once the server has closed.
+ * @throws if it does not close.
  */
 export async function play(
   port: number,

@@ -9,7 +9,7 @@ const withValue = (value: string) => item(`"x":${value},${ours}`);
 const withName = (name: string) =>
   item(`"type":${name},"state":"torture","timestamp":"2026-03-01T12:00:00Z"`);
 
-/** Bodies of text, by what they are. */
+/** Bodies of text, by their kind. */
 const texts: Record<string, string> = {
   'nothing but white space': ' \n\t\r ',
   'white space that JSON does not know': `\u00a0${item(ours)}`,
@@ -162,7 +162,7 @@ export const tortures: ReadonlyMap<string, Buffer> = new Map([
   ...Object.entries(others),
 ]);
 
-/** Those that are small enough to be sent by the thousands. */
+/** The bodies that are small enough to be sent by the thousands. */
 export const tortureBodies: readonly Buffer[] = [...tortures.values()].filter(
   ({ length }) => length < 12_000,
 );

@@ -6,7 +6,7 @@ type Random = () => number;
 const ours = ['type', 'state', 'timestamp'] as const;
 type Member = readonly [key: string, value: string];
 
-/** A body that the scanner must take: any order, white space and other members in ASCII. */
+/** A body that the scanner must accept: any order, white space and other members in ASCII. */
 export function plainBody(random: Random): string {
   const items = Array.from({ length: below(random, 5) }, () =>
     object(random, plainMembers(random)),

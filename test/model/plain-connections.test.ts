@@ -32,7 +32,7 @@ const someTokens = new TokenTable(
 );
 /** Those of the server, which changes its mind from stream to stream. */
 let tokens = noTokens;
-/** What the pipeline was given by the connection that is being tested. */
+/** The batches that the tested connection passed to the pipeline. */
 let submitted: string[] = [];
 
 beforeAll(async () => {
@@ -215,7 +215,7 @@ function piecesOf(bytes: string, random: Random): string[] {
   return places.slice(1).map((end, index) => bytes.slice(places[index], end));
 }
 
-/** All that comes back for the pieces, and what the pipeline was given. */
+/** All received bytes for the pieces, and the batches passed to the pipeline. */
 async function exchange(pieces: readonly string[], isNodes: boolean) {
   submitted = [];
   const { port } = http.server.address() as AddressInfo;

@@ -322,7 +322,7 @@ describe('a dead letter that carries the body of its batch', () => {
   });
 });
 
-describe('messages that carry bodies, while S3 takes none', () => {
+describe('messages that carry bodies, while S3 accepts none', () => {
   it('stay on the queue: they are neither counted nor dead letters, at the last receive neither', async () => {
     const engine = new AwsEngine(aws, await createStore(aws), start, { carriesBodies: true });
     await engine.intake.accept(batchOf([itemOf(0)]));

@@ -90,10 +90,10 @@ const loseReply =
 
 const unavailable = awsError('ServiceUnavailable', 503);
 const storageFaults: Record<string, Fault> = {
-  'S3 takes no body': refuse(/^PutObject/, unavailable),
-  'SQS takes no message': refuse(/^SendMessage/, unavailable),
+  'S3 accepts no body': refuse(/^PutObject/, unavailable),
+  'SQS accepts no message': refuse(/^SendMessage/, unavailable),
   'SQS loses its replies': loseReply(/^SendMessage/),
-  'DynamoDB takes no row': refuse(/^PutItem/, unavailable),
+  'DynamoDB accepts no row': refuse(/^PutItem/, unavailable),
   'nothing answers': refuse(/./, awsError('TimeoutError', 0)),
   'access is denied': refuse(/./, awsError('AccessDenied', 403)),
 };
@@ -420,7 +420,7 @@ describe('messages', () => {
     expect(await counters(engine)).toMatchObject([{ count: 1 }]);
   });
 
-  it('that carry bodies are counted once, also beside those of an earlier version', async () => {
+  it('that carry bodies are counted once, also together with messages of an earlier version', async () => {
     const engine = await openEngine({ carriesBodies: true });
     const make = batchIdMaker(randomBytes);
     const earlier = batchIdMaker(randomBytes);

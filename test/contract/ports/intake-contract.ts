@@ -37,7 +37,7 @@ export interface IntakeHarness {
   restart(): Promise<void>;
   /** Lets the storage fail from now on, until the restart, in the way of that name. */
   failStorage(fault: string): void;
-  /** Brings the engine to where it takes nothing new until it is drained. */
+  /** Fills the backlog of the engine, so that it accepts nothing new until it is drained. */
   overload(): Promise<void>;
   close(): Promise<void>;
 }
@@ -204,14 +204,14 @@ export function describeIntake(
         await expectOne(stored);
       });
 
-      it('is stored once where several come at the same time', async () => {
+      it('is stored once if several arrive at the same time', async () => {
         const results = await Promise.all(
           Array.from({ length: 8 }, () => engine.intake.accept(batch)),
         );
         const stored = results.flatMap((result) =>
           result.earlier === undefined ? [result.stored] : [],
         );
-        // Where one completes what another began, each may take the other for the first.
+        // If one completes the intake that another began, each may treat the other as the first.
         expect(stored.length).toBeLessThanOrEqual(1);
         const [{ batchId, receivedAt } = { batchId: '', receivedAt: 0 }] = results.map(
           (result) => result.earlier ?? result.stored,

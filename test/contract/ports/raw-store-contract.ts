@@ -46,7 +46,7 @@ export function describeRawStore(name: string, open: () => Promise<RawStoreHarne
       );
     });
 
-    it('gives back each body byte for byte, with what is known of it', async () => {
+    it('returns each body byte for byte, with its details', async () => {
       const stored: [StoredBatch, Batch][] = [];
       for (const batch of batches) stored.push([await store.put(batch, noon), batch]);
       for (const [{ batchId, receivedAt }, batch] of stored) {

@@ -78,7 +78,7 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       expect(store.admin.dayZone()).toBe('as-written');
     });
 
-    it('lists its raw batches in order, with their sizes and what is known of them', async () => {
+    it('lists its raw batches in order, with their sizes and details', async () => {
       const rawKeys = await putAll();
       const listed = await list();
       expect(listed.map(({ rawKey }) => rawKey)).toEqual(rawKeys);
@@ -254,7 +254,7 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       expect(deadLetters.size).toBe(0);
     });
 
-    it('takes batches of another installation, once', async () => {
+    it('accepts batches of another installation, once', async () => {
       const [batch = expect.fail()] = batches;
       const receivedAt = Date.now() - 1_000;
       const { accepted, rejected, body, encoding } = batch;

@@ -12,7 +12,7 @@ const seedsThatShow: Readonly<Record<string, number>> = {
   'uses a number that is already taken': 2,
   'leaves no gap for the uploads of its predecessor': 41,
   'continues without a claim after a restart': 14,
-  'does not look whether its claim came too late': 29,
+  'does not check whether its claim was written too late': 29,
   'restores a log up to a hole': 34,
 };
 /** Enough schedules to show any of the bugs. */

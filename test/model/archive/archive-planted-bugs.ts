@@ -62,7 +62,7 @@ export const plantedBugs: Record<string, Variant> = {
       },
     }),
   },
-  'does not look whether its claim came too late': {
+  'does not check whether its claim was written too late': {
     serverStore: (store, server) => {
       let hasClaimed = false;
       return {

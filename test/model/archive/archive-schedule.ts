@@ -16,7 +16,7 @@ import { ArchiveServer, type World } from './archive-server.ts';
 import { fineWeather, SimulatedBucket } from './simulated-bucket.ts';
 import { SimulatedTime } from './simulated-time.ts';
 
-/** Changes what servers or restores take for the store, or the limits of servers, as a bug would. */
+/** Changes the store as servers or restores see it, or the limits of servers, as a bug would. */
 export interface Variant {
   readonly serverStore?: (store: ObjectStore, server: ArchiveServer) => ObjectStore;
   readonly restoreStore?: (store: ObjectStore) => ObjectStore;
@@ -293,7 +293,7 @@ class Schedule {
       // A server without traffic does not notice its successor.
       life.append(1);
     }
-    // Requests that are under way may take effect until now.
+    // Requests in flight may take effect until now.
     await this.#pass(10 * minuteMs);
     const going = this.#lives.filter(({ isFenced }) => !isFenced);
     for (const life of going)

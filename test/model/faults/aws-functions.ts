@@ -92,7 +92,7 @@ export interface Variant {
   readonly hasNoSweeper?: boolean;
 }
 
-/** What the functions of one schedule share. */
+/** The state that the functions of one schedule share. */
 export interface FunctionWorld {
   readonly scheduler: Scheduler;
   readonly random: Random;

@@ -58,7 +58,7 @@ export async function judge(world: World, posts: readonly Post[]): Promise<void>
   for (const post of posts) await checkReceipts(world, post, stored, deadLettered);
 }
 
-/** The sum of everything stored and queued, except what is reported as too old. */
+/** The sum of everything stored and queued, except messages reported as too old. */
 function expectedOf(
   world: World,
   stored: readonly StoredBody[],

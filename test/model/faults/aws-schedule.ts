@@ -70,7 +70,7 @@ export async function trouble(
   const isLeftEarly = random.chance(0.3);
   for (;;) {
     const draw = random.next();
-    // What is queued by then waits for the next phase.
+    // Messages queued by then wait for the next phase.
     if (isLeftEarly && actions.length === 0 && draw < 0.2) return;
     if (actions.length > 0 && (draw < 0.1 || !scheduler.isBusy)) {
       const [action] = actions.splice(random.below(actions.length), 1);

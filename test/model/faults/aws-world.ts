@@ -104,7 +104,7 @@ export class World implements FunctionWorld {
   #faults: FaultLayer;
   #isTraced: boolean;
   #tokens = new Set<string>();
-  /** Raw bodies and the objects beside them, by key, as first stored. */
+  /** Raw bodies and related objects, by key, as first stored. */
   #stored = new Map<string, PutObjectCommandInput>();
   /** The raw keys of the batches in it. */
   readonly #raised = new Set<string>();

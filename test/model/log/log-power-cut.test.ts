@@ -520,7 +520,7 @@ function checkSecondLife(
     liveUntil(disk, history, second, end, at);
     const found = end.find(disk);
     liveUntil(found, history, third);
-    // A fourth life finds what the third has done.
+    // A fourth life starts from the result of the third.
     liveUntil(found.powerCut(), history, { steps: [], seed: 0, settings: {} });
   });
 }

@@ -21,7 +21,7 @@ export interface SentBatch {
   readonly state: string;
   readonly submission: Submission;
   readonly enqueued: number;
-  /** What it adds under its own state, by date and type; it also adds 1 to the shared counter. */
+  /** The increments under its own state, by date and type; it also adds 1 to the shared counter. */
   readonly counts: ReadonlyMap<string, number>;
   /** The ids that answers have named. There may be more than one only after its key expired. */
   readonly acknowledged: Set<string>;

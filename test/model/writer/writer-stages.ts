@@ -13,7 +13,9 @@ import type { Variant } from './writer-schedule.ts';
 import { LifeOver, WriterLife } from './writer-life.ts';
 import { Oracle, type SentBatch } from './writer-oracle.ts';
 
-/** What a life finds: everything stored, and what is known of it. Many lives can start from it. */
+/**
+ * The start of a life: everything stored, and the oracle's record of it. Many lives can start from it.
+ */
 export interface World {
   readonly disk: SimulatedDisk;
   readonly database: DatabaseFiles;
@@ -21,7 +23,7 @@ export interface World {
   readonly wallMs: number;
 }
 
-/** What a process does from its start on. */
+/** The actions of a process from its start on. */
 export interface Stage {
   readonly name: string;
   readonly world: World;
@@ -194,7 +196,7 @@ const work: Act = async ({ life, plain, keyed, lastKeyed }) => {
   await life.close();
 };
 
-/** The first pass records what the oldest segments counted, and then removes them. */
+/** The first pass records the counts of the oldest segments, and then removes them. */
 const retention: Act = async ({ life, plain, keyed }) => {
   // The age of the log is recorded, and then the log has that age.
   for (const days of [1, 2]) {
