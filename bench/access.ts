@@ -9,10 +9,10 @@ import { startNode } from './compare/process.ts';
 import { runWrk } from './compare/wrk.ts';
 
 /**
- * What it costs to ask for a token: the part of it that differs, by itself; then the same load on `serve` without tokens, with one, and with one
- * and a rate limit, in turns. Beside the rate stands the server's own processor time for a request,
- * which other work on the machine disturbs less.
- * Usage: npm run bench:access -- --rounds 5 --before ../another-checkout
+ * The cost of requiring a token: first of the code that differs, alone; then the same load on `serve`
+ * without tokens, with one, and with one and a rate limit, in rounds. Besides the rate, it prints the
+ * server's own CPU time per request, which other work on the machine disturbs less. Usage: npm run
+ * bench:access -- --rounds 5 --before ../another-checkout
  */
 const { values } = parseArgs({
   options: {
@@ -20,7 +20,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '3' },
     items: { type: 'string', default: '1' },
     connections: { type: 'string', default: '64' },
-    /** Another checkout of this repository, measured without tokens too. */
+    /** Another checkout of this repository, also measured without tokens. */
     before: { type: 'string' },
   },
 });
@@ -49,7 +49,7 @@ for (const { name, us } of admissionCosts()) {
   process.stdout.write(`${name}: ${us.toFixed(2)} µs\n`);
 }
 for (let round = 0; round < Number(values.rounds); round++) {
-  // Each is first in its turn.
+  // Rotate the order: each is first in one round.
   const order = contestants.map((_, at) => contestants[(at + round) % contestants.length]);
   for (const contestant of order) if (contestant !== undefined) await measure(contestant);
 }
@@ -93,13 +93,13 @@ function createToken(cli: string, dataDir: string): string {
   }).trim();
 }
 
-/** Of all its threads, in user mode and in the kernel. */
+/** The CPU time of all its threads, in user mode and in the kernel. */
 function cpuSeconds(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
   return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
 }
 
-/** The median, and the least and the most. */
+/** The median, with minimum and maximum. */
 function shown(numbers: readonly number[], digits: number): string {
   const sorted = [...numbers].sort((a, b) => a - b);
   const at = (place: number) => (sorted[place] ?? Number.NaN).toFixed(digits);

@@ -11,8 +11,8 @@ import { startNode } from './compare/process.ts';
 import { machine } from './growth/machine.ts';
 
 /**
- * `POST /ingest` with and without an archive: each mode in every turn, in another order each time, from
- * empty directories. Usage: npm run bench:archive -- --turns 3 --seconds 5
+ * `POST /ingest` with and without an archive: each mode in every round, in a different order each time,
+ * from empty directories. Usage: npm run bench:archive -- --turns 3 --seconds 5
  */
 const { values } = parseArgs({
   options: {

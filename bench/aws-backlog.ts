@@ -18,7 +18,10 @@ import { lineChart, writeChart } from './plot/plot.ts';
 const { values } = parseArgs({ options: { scale: { type: 'string', default: '0.1' } } });
 const scale = Number(values.scale);
 
-/** As it was: all that is not counted after 15 minutes is sent again, and nothing is looked up. */
+/**
+ * The earlier behaviour: everything that is not counted after 15 minutes is sent again, and no dedup
+ * records are looked up.
+ */
 const before: TimedVariant = {
   resendsMax: Number.POSITIVE_INFINITY,
   attemptsMax: 12,
@@ -29,7 +32,7 @@ const say = (line: string) => void process.stdout.write(`${line}\n`);
 const thousands = (items: number) =>
   `${(items / 1_000).toLocaleString('en', { maximumFractionDigits: 0 })},000`;
 
-/** The minute from which on no more waits than comes in a few minutes; undefined: never. */
+/** The minute from which on the backlog is at most what arrives in two minutes; undefined: never. */
 function caughtUpAt({ minutes }: TimedPipeline, perSecond: number): number | undefined {
   const shallow = perSecond * 2 * 60;
   const last = minutes.findLastIndex(({ behind }) => behind > shallow);
@@ -48,7 +51,7 @@ const curves: { name: string; points: [number, number][] }[] = [];
 say('| load | counting is down for | before | now |\n| --- | --- | --- | --- |');
 for (const [name, scenario] of Object.entries(standstills)) {
   const { perSecond } = scenario;
-  if (typeof perSecond !== 'number') throw new Error(`${name} has no one rate`);
+  if (typeof perSecond !== 'number') throw new Error(`${name} has no constant rate`);
   const whole = { ...scenario, minutes: 160, drainMinutes: 0 };
   const [old, now] = [
     await runScenario({ ...whole, variant: before }, scale),

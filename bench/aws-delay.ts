@@ -9,8 +9,8 @@ import { readRawKey } from '../src/domain/batch-id.ts';
 import { traffics } from './aws/traffic.ts';
 
 /**
- * How long after its answer a batch is counted, at a moderate load, through the emulated stack.
- * Usage: node bench/aws-delay.ts --rate 10 --seconds 20 --items 100
+ * How long after its response a batch is counted, at a moderate load, on the emulated stack. Usage: node
+ * bench/aws-delay.ts --rate 10 --seconds 20 --items 100
  */
 const { values } = parseArgs({
   options: {
@@ -23,7 +23,7 @@ const { values } = parseArgs({
 const answered = new Map<string, number>();
 const counted = new Map<string, number>();
 
-/** The last chunk of a batch makes it counted: later ones write over the time of earlier ones. */
+/** A batch is counted with its last chunk: later chunks overwrite the time of earlier ones. */
 function note({ operation, requestBody }: AwsCall, { status }: AwsReply): void {
   if (operation !== 'TransactWriteItems' || status !== 200) return;
   const now = performance.now();
@@ -47,7 +47,7 @@ async function post(index: number): Promise<void> {
   const body = JSON.stringify({ processed_devices: traffics.live(index, Number(values.items)) });
   const headers = { 'content-type': 'application/json' };
   const response = await fetch(`${stack.url}/ingest`, { method: 'POST', headers, body });
-  if (response.status !== 200) throw new Error(`a batch was not taken: ${response.status}`);
+  if (response.status !== 200) throw new Error(`a batch was not accepted: ${response.status}`);
   const { raw_key: rawKey } = (await response.json()) as { raw_key: string };
   answered.set(readRawKey(rawKey)?.batchId ?? '', performance.now());
 }
@@ -69,5 +69,5 @@ const delays = [...answered]
   .sort((a, b) => a - b);
 const at = (share: number) => (delays[Math.floor(share * (delays.length - 1))] ?? NaN).toFixed(2);
 process.stdout.write(
-  `${values.rate} requests/s of ${values.items}: from answer to counted median ${at(0.5)} s, 95 % ${at(0.95)} s, longest ${at(1)} s, of ${delays.length}\n`,
+  `${values.rate} requests/s of ${values.items}: from response to counted median ${at(0.5)} s, 95 % ${at(0.95)} s, longest ${at(1)} s, of ${delays.length}\n`,
 );

@@ -4,12 +4,12 @@ import { pathToFileURL } from 'node:url';
 import { bundleHandlers, type Bundle } from '../infra/bundle.ts';
 
 /**
- * How long each function's bundle takes to load, in a process of its own each time: the part of a
- * cold start that is ours, on this machine. Usage: node bench/aws-starts.ts [times]
+ * How long the bundle of each function takes to load, each time in a new process: our part of a cold
+ * start, on this machine. Usage: node bench/aws-starts.ts [times]
  */
 const times = Number(process.argv[2] ?? 10);
 
-/** All that the functions read while they are loaded. */
+/** All environment variables that the functions read while they are loaded. */
 const variables = {
   ...{ COUNTERS_TABLE: 'counters', LEDGER_TABLE: 'ledger', RAW_BUCKET: 'raw' },
   ...{ QUEUE_URL: 'http://localhost/queue', DEAD_LETTER_QUEUE_URL: 'http://localhost/dead' },

@@ -13,8 +13,9 @@ import { priceTable } from './prices.ts';
 import { synthesizedTemplate } from '../infra/local/template/synthesized-template.ts';
 
 /**
- * What a million events cost on AWS: sends events through the emulated stack, meters what AWS would
- * bill, and prices it. Usage: npm run bench:aws -- --events 100000 --sizes 100,1000 --modes packed,naive
+ * The cost of a million events on AWS: sends events through the emulated stack, meters what AWS would
+ * bill, and computes the price. Usage: npm run bench:aws -- --events 100000 --sizes 100,1000 --modes
+ * packed,naive
  */
 const { values } = parseArgs({
   options: {
@@ -22,17 +23,17 @@ const { values } = parseArgs({
     sizes: { type: 'string', default: '1,100,1000' },
     modes: { type: 'string', default: modes.join() },
     traffic: { type: 'string', default: 'live' },
-    /** Requests a second at the most: the fewer, the less there is to merge. */
+    /** The most requests per second: a low rate leaves fewer batches to merge. */
     rate: { type: 'string', default: 'Infinity' },
-    /** Counts only once all is sent, as at a rate at which each invocation is full. */
+    /** Starts counting after everything is sent, so that each invocation is full, as at a high rate. */
     gathered: { type: 'boolean', default: false },
-    /** Of the ingest function: as many as there are cores to run them. */
+    /** The environments of the ingest function: as many as the machine has cores. */
     environments: { type: 'string', default: '2' },
-    /** Settings of the stack over those of the settings file, as JSON. */
+    /** Settings of the stack as JSON; they override the settings file. */
     settings: { type: 'string', default: '{}' },
-    /** Its cost grows by the event alone, so that fewer are as good. */
+    /** The events of the naive mode. Its cost is proportional to them, so fewer give the same result. */
     'naive-events': { type: 'string' },
-    /** Sends an Idempotency-Key with each request, as our own clients do: one more row each. */
+    /** Sends an Idempotency-Key with each request, as our own clients do: this adds a row for each. */
     keys: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
@@ -41,19 +42,19 @@ const { values } = parseArgs({
 function listOf<Name extends string>(text: string, known: readonly Name[]): Name[] {
   return text.split(',').map((name) => {
     const found = known.find((each) => each === name);
-    if (found === undefined) throw new Error(`${name} is none of ${known.join()}`);
+    if (found === undefined) throw new Error(`${name} is not one of ${known.join()}`);
     return found;
   });
 }
 
-// Functions of Lambda run in UTC; the threads they are here have the zone of the process.
+// Lambda functions run in UTC; here they are threads, which have the time zone of the process.
 process.env['TZ'] = 'UTC';
 const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-bench-'));
 const results: RunResult[] = [];
 
 async function measure(mode: Mode, traffic: Traffic, itemsPerRequest: number): Promise<void> {
   const same = results.find((each) => each.itemsPerRequest === 1 && each.traffic === traffic);
-  // One item a message is what packing comes to where a request has one.
+  // If a request has one item, packing also gives one item per message.
   if (mode === 'per-item' && itemsPerRequest === 1 && same?.mode === 'packed') {
     results.push({ ...same, mode });
     return;
@@ -75,7 +76,7 @@ async function measure(mode: Mode, traffic: Traffic, itemsPerRequest: number): P
 
 const settings = JSON.parse(values.settings) as Record<string, unknown>;
 const synthesized = await synthesizedTemplate(settings);
-/** As it is deployed: with the secret, which the emulated stack goes without. */
+/** The template as deployed: with the secret, which the emulated stack does not have. */
 const { template: deployed } = await synthesizedTemplate({ tokens: 'on', ...settings });
 try {
   for (const traffic of listOf(values.traffic, Object.keys(traffics) as Traffic[])) {

@@ -1,7 +1,7 @@
 import { createServer, type RequestListener } from 'node:http';
 
 /**
- * The least a Node server can do: read the body, answer. It stores nothing and counts nothing.
+ * The minimum of a Node server: it reads the body and responds. It stores nothing and counts nothing.
  * Usage: node bare-server.ts [counts bytes]
  */
 const joining: RequestListener = (request, response) => {
@@ -13,7 +13,7 @@ const joining: RequestListener = (request, response) => {
   });
 };
 
-/** Leaner still: it looks at no byte, as nothing that keeps a body could. */
+/** Even less: it ignores the bytes of the body, which no server that stores bodies can do. */
 const countingBytes: RequestListener = (request, response) => {
   let bytes = 0;
   request.on('data', (chunk: Buffer) => void (bytes += chunk.byteLength));

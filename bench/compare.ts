@@ -17,9 +17,9 @@ import { drawCells, markdown, tableOf, type Cell, type Measured } from './compar
 import { runWrk, type Load } from './compare/wrk.ts';
 
 /**
- * `POST /ingest` beside the bare `node:http` server and what one would put behind a small HTTP
- * server instead. All contestants in every turn, in another order each time, each from empty
- * directories; the counters are checked after each. Usage: npm run bench -- --turns 3 --seconds 3
+ * Compares `POST /ingest` with a bare `node:http` server and with databases and brokers behind a small
+ * HTTP server. Every round runs all contestants in a different order, each from empty directories; the
+ * counters are checked after each. Usage: npm run bench -- --turns 3 --seconds 3
  */
 const { values } = parseArgs({
   options: {
@@ -55,7 +55,7 @@ for (const connections of values.connections.split(',').map(Number)) {
   }
 }
 process.stdout.write(await delays());
-// A plot of some contestants would replace the one of all.
+// A plot of only some contestants would replace the plot of all.
 if (values.only === undefined) {
   drawCells(cells, values.plots, `${described[0]}; medians, least and most of ${turns} turns`);
 }
@@ -72,7 +72,7 @@ async function measureCell(load: Load): Promise<Cell> {
       measured.set(contestant.name, [...(measured.get(contestant.name) ?? []), figures]);
     }
   }
-  // As they are listed, whoever was the first in the first turn.
+  // In the order of the list, not in that of the first round.
   const turnsOf = chosen.flatMap(({ name }) => {
     const figures = measured.get(name);
     return figures === undefined ? [] : [[name, figures] as const];
@@ -98,7 +98,7 @@ async function measure(contestant: Contestant, load: Load): Promise<Measured | u
   });
 }
 
-/** On directories of its own; undefined where it is not installed, which is said once. */
+/** Runs a contestant on new directories; undefined if it is not installed, which is reported once. */
 async function whileRunning<T>(
   contestant: Contestant,
   use: (running: Running, directory: string) => Promise<T>,
@@ -122,7 +122,7 @@ async function whileRunning<T>(
   }
 }
 
-/** What each takes before there is any load: the time until it listens, and memory when idle. */
+/** The start of each contestant: the time until it listens, and its memory when idle. */
 async function standing(): Promise<string> {
   const idleMilliseconds = 5_000;
   const rows = [];
@@ -150,7 +150,7 @@ async function standing(): Promise<string> {
   );
 }
 
-/** Ours alone: what the others answer is counted when they answer. */
+/** Only for ours: the others count a batch before they respond. */
 async function delays(): Promise<string> {
   const [ours] = chosen;
   if (ours?.name !== 'device-pipeline') return '';
@@ -165,7 +165,7 @@ async function delays(): Promise<string> {
     rows.push([String(items), p50.toFixed(1), p99.toFixed(1), String(probes)]);
   }
   return markdown(
-    'From the answer until /stats shows it, 64 connections under load beside the probes',
+    'From the response until /stats shows it, 64 connections under load besides the probes',
     ['items a request', 'p50 ms', 'p99 ms', 'probes'],
     rows,
   );

@@ -12,8 +12,8 @@ import { withDataDirectory } from './growth/fill.ts';
 import { whileServing } from './growth/serve.ts';
 
 /*
- * How long the tasks of the dashboard keep the main thread of a browser busy: by the CPU time of the
- * thread, which other processes do not lengthen, and by the clock.
+ * How long the tasks of the dashboard occupy the main thread of a browser: in CPU time of the thread,
+ * which other processes do not lengthen, and in wall-clock time.
  */
 const { values } = parseArgs({ options: { times: { type: 'string', default: '5' } } });
 const times = Number(values.times);
@@ -25,7 +25,10 @@ interface Store {
   readonly states: number;
 }
 
-/** Gives each type and state a count on each day that ends today, as a server would have counted it. */
+/**
+ * Gives each type and state a count on each day of a range that ends today, as a server would have
+ * counted it.
+ */
 function fill(dataDir: string, { days, types, states }: Store): void {
   const database = openDatabase(dataPaths(dataDir).database);
   const insert = database.prepare('INSERT INTO counters VALUES (?, ?, ?, ?, ?)');
@@ -83,7 +86,7 @@ async function tasksOf(cdp: CDPSession, act: () => Promise<void>): Promise<Task[
     .sort((a, b) => b.cpuMs - a.cpuMs);
 }
 
-/** Notes when the table is on the page, which comes last. */
+/** Records when the table is on the page, which appears last. */
 const noteShown = `new MutationObserver(() => {
   if (window.shownMs === undefined && document.querySelector('.rows')) window.shownMs = performance.now();
 }).observe(document, { childList: true, subtree: true })`;

@@ -11,9 +11,9 @@ import { page, query, range } from './growth/queries.ts';
 import { drawCharts, markdownOf, type Measured } from './growth/report.ts';
 
 /**
- * How throughput, memory, restart and queries grow. Each point is measured in every turn, in
- * another order each time, and the counters are checked after it. Usage:
- * npm run bench:growth -- --only counters,days,log,backlog,query,range,page --log-max-gb 10
+ * How throughput, memory, restart and queries grow. Every round measures each point, in a different order
+ * each time, and the counters are checked after it. Usage: npm run bench:growth -- --only
+ * counters,days,log,backlog,query,range,page --log-max-gb 10
  */
 const { values } = parseArgs({
   options: {
@@ -39,7 +39,7 @@ const turns = Number(values.turns);
 const known = [counters, days, logSize, backlog, query, range, page].map((make) => make(settings));
 const chosen = values.only.split(',').map((name) => {
   const found = known.find((experiment) => experiment.name === name);
-  if (found === undefined) throw new Error(`${name} is none of ${namesOf(known)}`);
+  if (found === undefined) throw new Error(`${name} is not one of ${namesOf(known)}`);
   return found;
 });
 
@@ -74,7 +74,7 @@ async function run({ name, points, measure, finish }: Experiment): Promise<Measu
   return measured;
 }
 
-/** What drifts meanwhile falls on all points alike. */
+/** A drift of the machine then affects all points alike. */
 function shuffled<T>(values: readonly T[]): T[] {
   return values
     .map((value) => ({ value, at: Math.random() }))

@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 
 /**
- * Installs what `npm run bench` compares with, from Debian's packages; to be run as root. No
- * service of theirs is started: the benchmark starts its own, on temporary directories.
+ * Installs the databases and brokers that `npm run bench` compares with, from Debian's packages; run it
+ * as root. It starts none of their services: the benchmark starts its own, on temporary directories.
  */
 const packages = [
   ...['wrk', 'postgresql', 'redis-server', 'clickhouse-server'],
@@ -16,12 +16,12 @@ if (process.getuid?.() !== 0) {
   process.exit(1);
 }
 const isOurs = !existsSync(policy);
-// 101 is how packages are told that a service may not be started.
+// Exit code 101 makes packages install without starting their services.
 if (isOurs) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
 try {
   run('apt-get', 'update');
   for (const name of packages) {
-    // One that a release does not have is left out; the benchmark says so.
+    // A package that a Debian release lacks is skipped; the benchmark reports it.
     if (!run('apt-get', 'install', '-y', '--no-install-recommends', name)) {
       process.stderr.write(`${name} was not installed\n`);
     }

@@ -9,9 +9,9 @@ import { machine } from './growth/machine.ts';
 import { untilCounted, whileServing } from './growth/serve.ts';
 
 /**
- * Where the time of the hot path goes: the CPU time of its threads, and then `serve` under V8's sampling
- * profiler while it is under load. A share is of the time in which the thread does not wait.
- * Usage: npm run bench:profile -- --sizes 1,1000 --seconds 5
+ * The distribution of time in the hot path: the CPU time of its threads, then `serve` under V8's sampling
+ * profiler during a load. Shares are of the time in which the thread does not wait. Usage: npm run
+ * bench:profile -- --sizes 1,1000 --seconds 5
  */
 const { values } = parseArgs({
   options: {
@@ -20,9 +20,9 @@ const { values } = parseArgs({
     connections: { type: 'string', default: '64' },
     counters: { type: 'string', default: '1000' },
     rows: { type: 'string', default: '12' },
-    /** Between samples. The profiler itself takes more, the shorter. */
+    /** The time between samples. The shorter, the more time the profiler itself takes. */
     'interval-us': { type: 'string', default: '500' },
-    /** Where the profiles are kept, for a viewer. */
+    /** The directory in which the profiles are kept, for a viewer. */
     keep: { type: 'string' },
   },
 });
@@ -81,7 +81,7 @@ async function profile(itemsPerRequest: number): Promise<void> {
       load.fromUs,
       load.toUs,
     )) {
-      // Nobody asked it anything.
+      // The load contains no queries.
       if (thread === 'reader') continue;
       const share = `${Math.round(busy * 100)} % busy`;
       process.stdout.write(`\n${thread} thread, ${share}\n\n${sideBySide(categories, functions)}`);

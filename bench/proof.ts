@@ -9,15 +9,14 @@ import { run, type Ran } from './growth/run-command.ts';
 import { untilCounted, whileServing } from './growth/serve.ts';
 
 /**
- * How long it takes to prove the counters of a large store and to make them anew while `feed` sends,
- * and how much memory; the counters are changed by hand before, and checked after.
- * Usage: npm run bench:proof -- --items 10000000
+ * The time and memory of audit and rebuild on a large store while `feed` sends; the counters are changed
+ * by hand before, and checked after. Usage: npm run bench:proof -- --items 10000000
  */
 const { values } = parseArgs({
   options: {
     items: { type: 'string', default: '10000000' },
     'items-per-batch': { type: 'string', default: '1000' },
-    /** Items a second that feed sends meanwhile. */
+    /** Items per second that `feed` sends meanwhile. */
     rate: { type: 'string', default: '20000' },
   },
 });
@@ -25,7 +24,7 @@ const items = Number(values.items);
 const itemsPerRecord = Number(values['items-per-batch']);
 const rate = Number(values.rate);
 const space = { firstDay: '2023-06-01', days: 30, countersPerDay: 50 };
-/** What an item takes in a body of these, about. */
+/** The approximate bytes of an item in these bodies. */
 const bytesPerItem = 72;
 
 function changeByHand(dataDir: string): void {
@@ -35,7 +34,7 @@ function changeByHand(dataDir: string): void {
   database.exec(`
     UPDATE counters SET count = count + 5 WHERE ${one('date, type_state')};
     DELETE FROM counters WHERE ${one('date DESC, type_state DESC')};
-    INSERT INTO counters VALUES ('2023-06-15', 'nobody#sent', 'nobody', 'sent', 3);`);
+    INSERT INTO counters VALUES ('2023-06-15', 'unknown#sent', 'unknown', 'sent', 3);`);
   database.close();
 }
 

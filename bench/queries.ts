@@ -7,8 +7,8 @@ import { whileServing, type Served } from './growth/serve.ts';
 import type { CounterSpace } from './growth/traffic.ts';
 
 /*
- * How long answers of /stats and /stats-html take, one at a time, on a connection that is kept; and
- * what a million rows cost the process and those who send batches meanwhile.
+ * The time of responses of /stats and /stats-html, one at a time, on a persistent connection; and the
+ * cost of a million rows for the process and for clients that send batches meanwhile.
  */
 const { values } = parseArgs({ options: { times: { type: 'string', default: '40' } } });
 const times = Number(values.times);
@@ -82,7 +82,7 @@ async function withCounters(
   });
 }
 
-/** Posts one item at a time until it is over; returns how long each took. */
+/** Posts one item at a time until `isOver`; returns the duration of each. */
 async function postUntil(served: Served, isOver: () => boolean): Promise<number[]> {
   const item = { type: 'a', state: 'b', timestamp: '2024-06-16T13:00:00Z' };
   const body = JSON.stringify({ processed_devices: [item] });
@@ -112,7 +112,7 @@ async function meanwhile(served: Served, name: string, act: () => Promise<unknow
   );
 }
 
-/** Reads so many bytes a second, and asks for as many answers at once. */
+/** Reads a response at about this many bytes per second. */
 function slowly(served: Served, path: string, bytesPerSecond: number): Promise<void> {
   return new Promise((resolve, reject) => {
     request(`${served.url}${path}`, (response) => {

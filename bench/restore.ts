@@ -10,8 +10,8 @@ import { machine } from './growth/machine.ts';
 import { peakOf, run } from './growth/run-command.ts';
 
 /**
- * How long a large log takes to be archived in a directory, and to be restored, counted and proved, and
- * how much memory. Usage: npm run bench:restore -- --gibibytes 10
+ * The time and memory for archiving a large log in a directory, and for restoring, counting and auditing
+ * it. Usage: npm run bench:restore -- --gibibytes 10
  */
 const { values } = parseArgs({
   options: {

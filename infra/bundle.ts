@@ -13,7 +13,7 @@ export interface Bundle {
   directory: string;
   /** The size of index.mjs, minified. */
   bytes: number;
-  /** Names what is bundled. */
+  /** The metafile, which names the bundled packages. */
   metafile: Metafile;
 }
 

@@ -44,7 +44,7 @@ export function checkSettings(values: Values): SettingsReading {
     if (!Object.hasOwn(values, name)) continue;
     const parsed = settingTable[name].parse(values[name]);
     if ('value' in parsed) settings[name] = parsed.value;
-    else problems.push(`${name} is ${shown(values[name])}, but must be ${parsed.allowed}.`);
+    else problems.push(`${name} must be ${parsed.allowed}, got ${shown(values[name])}.`);
   }
   // Compare settings with each other only if each is valid.
   if (problems.length === 0) problems.push(...contradictions(settings as unknown as Settings));
@@ -58,7 +58,7 @@ function shown(value: unknown): string {
 
 function readFile(named: unknown, directory: string): FileReading {
   if (named !== undefined && (typeof named !== 'string' || named === '')) {
-    return { problem: `settings is ${shown(named)}, but must be the name of a JSON file.` };
+    return { problem: `settings must be the name of a JSON file, got ${shown(named)}.` };
   }
   const name = named ?? usualFile;
   let text: string;

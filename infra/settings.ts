@@ -36,7 +36,7 @@ export interface Settings {
   queryThrottleRate: number;
   queryThrottleBurst: number;
   tokens: 'on' | 'off';
-  /** Whether the ingest function has a URL of its own, beside `POST /ingest` of the API. */
+  /** Whether the ingest function has a URL of its own, besides `POST /ingest` of the API. */
   functionUrl: 'on' | 'off';
   /** Comma-separated origins, or 'none'. */
   corsOrigins: string;
@@ -140,27 +140,27 @@ export function pipelineContradictions(
   const problems: string[] = [];
   if (batchSize > 10 && batchWindowSeconds < 1) {
     problems.push(
-      `batchWindowSeconds is ${batchWindowSeconds}, but must be 1 or more where batchSize (${batchSize}) is above 10.`,
+      `batchWindowSeconds must be 1 or more if batchSize (${batchSize}) is above 10, got ${batchWindowSeconds}.`,
     );
   }
   if (rawExpiryDays !== 'never' && rawExpiryDays < keepReceiptsDays) {
     problems.push(
-      `rawExpiryDays is ${rawExpiryDays}, but must not be less than keepReceiptsDays (${keepReceiptsDays}): a receipt must not outlive its raw body.`,
+      `rawExpiryDays must be at least keepReceiptsDays (${keepReceiptsDays}), got ${rawExpiryDays}: a receipt must not outlive its raw body.`,
     );
   }
   return isNewBucket ? [...problems, ...lifecycleContradictions(settings)] : problems;
 }
 
-/** A ledger belongs to one counters table: its dedup records say what that table contains. */
+/** A ledger belongs to one counters table: its dedup records list what that table contains. */
 function tableContradictions({ countersTableName, ledgerTableName }: Settings): string[] {
   if ((countersTableName === 'new') !== (ledgerTableName === 'new')) {
     return [
-      `countersTableName is '${countersTableName}' and ledgerTableName is '${ledgerTableName}', but must both be 'new' or both name a table. The outputs TableName and LedgerTableName of a stack give the names of its tables.`,
+      `countersTableName and ledgerTableName must both be 'new' or both name a table, got '${countersTableName}' and '${ledgerTableName}'. The outputs TableName and LedgerTableName of a stack give the names of its tables.`,
     ];
   }
   if (countersTableName === 'new' || countersTableName !== ledgerTableName) return [];
   return [
-    `countersTableName and ledgerTableName are both '${ledgerTableName}', but must name two different tables.`,
+    `countersTableName and ledgerTableName must name two different tables, got '${ledgerTableName}' for both.`,
   ];
 }
 
@@ -174,14 +174,14 @@ function lifecycleContradictions(settings: Omit<Settings, OfTheStack>): string[]
     rawGlacierDays < rawInfrequentAccessDays + 30
   ) {
     problems.push(
-      `rawGlacierDays is ${rawGlacierDays}, but must be at least 30 more than rawInfrequentAccessDays (${rawInfrequentAccessDays}), or one of the two 'never'.`,
+      `rawGlacierDays must be at least 30 more than rawInfrequentAccessDays (${rawInfrequentAccessDays}), or one of the two 'never', got ${rawGlacierDays}.`,
     );
   }
   for (const name of ['rawInfrequentAccessDays', 'rawGlacierDays'] as const) {
     const days = settings[name];
     if (rawExpiryDays !== 'never' && days !== 'never' && rawExpiryDays <= days) {
       problems.push(
-        `rawExpiryDays is ${rawExpiryDays}, but must be more than ${name} (${days}); set ${name} to 'never' to omit that step.`,
+        `rawExpiryDays must be more than ${name} (${days}), got ${rawExpiryDays}; set ${name} to 'never' to omit that step.`,
       );
     }
   }

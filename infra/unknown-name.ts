@@ -1,6 +1,6 @@
 import { nearestName } from '../src/util/nearest-name.ts';
 
-/** Says that there is no setting or prop of this name, and which one was probably meant. */
+/** The message that there is no setting or prop of this name, with the one that was probably meant. */
 export function unknownName(
   kind: 'setting' | 'prop',
   name: string,

@@ -11,9 +11,9 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const directory = join(root, 'dist/cdk');
 
 /**
- * Builds the CDK construct with its types, and beside it the functions that it deploys. It is CommonJS, as
- * the CDK is: programs in either module system load it, on every Node.js that the CDK runs on. Returns
- * what names the bundled packages.
+ * Builds the CDK construct with its types, and the functions that it deploys. It is CommonJS, as the CDK
+ * is: programs in either module system load it, on every Node.js that the CDK runs on. Returns esbuild's
+ * metafile, which names the bundled packages.
  */
 export async function buildConstruct(): Promise<Metafile[]> {
   await rm(directory, { recursive: true, force: true });
@@ -38,8 +38,8 @@ export async function buildConstruct(): Promise<Metafile[]> {
 }
 
 /**
- * Only of the modules that the construct's interface consists of, each by itself: a program of them
- * would also read the CDK's types, which takes 20 times as long.
+ * Only for the modules of the construct's interface, each by itself: a program of them would also read
+ * the CDK's types, which takes 20 times as long.
  * @throws an Error if an exported declaration has no explicit type
  */
 async function buildTypes(): Promise<void> {

@@ -11,7 +11,7 @@ const dashboardDirectory = fileURLToPath(new URL('../dist/dashboard/', import.me
 
 /** The list of the files beside it, which `src/entry/pages.ts` reads. */
 interface Manifest {
-  /** By the path of the request. */
+  /** The files by the path of the request. */
   readonly pages: Record<string, { file: string; contentType: string; isForever: boolean }>;
 }
 

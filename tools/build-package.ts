@@ -58,8 +58,8 @@ async function buildPackage(): Promise<void> {
 }
 
 /**
- * Loads `node:http` by require(). An import of it reads all that it exports, also `WebSocket`, for which
- * Node.js then loads its fetch client: a sixth of the CPU time of a command that asks a server.
+ * Loads `node:http` by require(). An import of it reads everything that it exports, also `WebSocket`, for
+ * which Node.js then loads its fetch client: a sixth of the CPU time of a command that queries a server.
  */
 const requiredHttp: Plugin = {
   name: 'required-http',

@@ -34,7 +34,9 @@ import { handlerNames } from '../infra/stack/function-specs.ts';
 const root = fileURLToPath(new URL('..', import.meta.url));
 export const templateName = 'device-pipeline.template.json';
 
-/** The parameters that are numbers, with their bounds. API Gateway and Lambda refuse fractions where they must. */
+/**
+ * The parameters that are numbers, with their bounds. API Gateway and Lambda reject fractions themselves.
+ */
 export const numberParameters = {
   throttleRate: [1, 100_000, 'POST /ingest: requests per second'],
   throttleBurst: [1, 100_000, 'POST /ingest: requests at once'],
@@ -72,7 +74,7 @@ function addParameters(stack: Stack) {
     parameter(name, { default: 'off', allowedValues: ['off', 'on'], description });
   return {
     numbers,
-    // CloudFormation takes fractions for numbers, but the functions need whole ones.
+    // CloudFormation accepts fractions as numbers, but the functions need whole ones.
     keepReceiptsDays: textOf(
       ...(['keepReceiptsDays', '90', keepReceiptsDaysPattern] as const),
       'Days for which idempotency keys and receipts are kept: 30 to 3650',
@@ -112,7 +114,7 @@ function addParameters(stack: Stack) {
         'Where the body of a small batch is until it is counted: an object of its own, or its message',
     }).valueAsString,
     functionUrl: onOrOff('functionUrl', 'Whether the ingest function has a URL of its own'),
-    // A resource has the name of the setting.
+    // Not named after the setting, because a resource has that name.
     athena: onOrOff('athenaTables', 'Whether there are tables of the raw bodies for Athena'),
     codeBucket: parameter('codeBucket', {
       allowedPattern: '[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]',
@@ -120,7 +122,7 @@ function addParameters(stack: Stack) {
     }),
     codePrefix: textOf(
       ...(['codePrefix', '', '(.*/)?'] as const),
-      'What precedes the folder of the zip files in the bucket, with a slash at its end',
+      'The prefix of the folder of the zip files in the bucket, with a trailing slash',
     ),
   };
 }
@@ -132,7 +134,7 @@ function addParameters(stack: Stack) {
  */
 function addPlainStack(app: App, version: string, bundles: string): Stack {
   const stack = new Stack(app, 'device-pipeline', {
-    description: `device-pipeline ${version}: receives events, stores every raw body, counts each event exactly once`,
+    description: `device-pipeline ${version}: receives events from a fleet of devices, keeps every body unchanged, and counts each event exactly once.`,
     synthesizer: new DefaultStackSynthesizer({
       generateBootstrapVersionRule: false,
     }) as IStackSynthesizer,
@@ -148,7 +150,7 @@ function addPlainStack(app: App, version: string, bundles: string): Stack {
     alarmTopic: Topic.fromTopicArn(stack, 'AlarmTopic', optionalArn(stack, alarmTopicArn)),
     bundlesDirectory: bundles,
   });
-  // What remains without a URL means nothing then: a variable of the function, two metrics without data.
+  // Without a URL, a variable of the function and two metrics without data remain, which have no effect.
   addOnlyIfOn(stack, pipeline, functionUrl, {
     output: 'IngestUrl',
     isOfIt: (resource) => resource instanceof CfnUrl || isForEveryone(resource),
@@ -201,7 +203,10 @@ function addOnlyIfOn(
   }
 }
 
-/** After the stack, as far as Athena allows: without hyphens. Glue makes capital letters small. */
+/**
+ * Named after the stack, without hyphens, which Athena does not allow. Glue converts capital letters to
+ * small ones.
+ */
 function nameDatabase(pipeline: DevicePipeline): void {
   const name = Fn.join('_', Fn.split('-', Aws.STACK_NAME));
   for (const each of pipeline.node.findAll()) {
@@ -260,7 +265,7 @@ export async function buildTemplate(directory: string): Promise<void> {
   const outdir = await mkdtemp(join(tmpdir(), 'device-pipeline-template-'));
   const template = plainTemplate(version, bundlesDirectory, outdir);
   await rm(outdir, { recursive: true });
-  // Not indented: CloudFormation takes 51,200 bytes without a bucket for the template.
+  // Not indented: without a bucket for the template, CloudFormation accepts at most 51,200 bytes.
   await writeFile(join(directory, templateName), JSON.stringify(template));
   for (const name of handlerNames) {
     const zip = resolve(directory, `${name}.zip`);

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-/** The text below the heading of a version, up to the next version; undefined where there is none. */
+/** The text below the heading of a version, up to the next version; undefined if there is none. */
 export function changelogSection(changelog: string, version: string): string | undefined {
   const sections = changelog.split(/^## /m);
   const section = sections.find((text) => text.startsWith(`[${version}]`));

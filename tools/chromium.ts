@@ -17,7 +17,7 @@ const browserArguments = [
 /** How to start Chromium. */
 export interface Chromium {
   readonly executablePath: string;
-  /** Environment variables beside those of this process. */
+  /** Environment variables besides those of this process. */
   readonly env: Readonly<Record<string, string>>;
 }
 

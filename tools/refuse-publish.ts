@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * `npm publish` runs this first and stops where it fails: only a CI job of the version's own tag may
+ * `npm publish` runs this first and stops if it fails: only a CI job of the version's own tag may
  * publish. See "Releasing" in CONTRIBUTING.md.
  */
 const manifest = new URL('../package.json', import.meta.url);

@@ -5,7 +5,7 @@ export interface SampleItem {
   readonly timestamp: string;
 }
 
-/** How many devices of a hundred are of each type. */
+/** The percentage of devices of each type. */
 const types = {
   laptop: 30,
   phone: 22,

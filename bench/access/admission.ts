@@ -1,13 +1,13 @@
 import { tokenHash } from '../../src/auth/token.ts';
-import { ingestScope, serverAccess, TokenTable, type Access } from '../../src/auth/access.ts';
+import { ingestScope, serverAccess, TokenTable, type Access } from '../../src/auth/check-access.ts';
 import { readPlainRequest } from '../../src/http/server/plain-request.ts';
 
 const rounds = 40;
 const requestsPerRound = 20_000;
 
 /**
- * Processor time in µs for reading the head of a plain request and admitting it. The best of many
- * rounds: the others were disturbed.
+ * CPU time in µs for reading the head of a plain request and admitting it: the best of many rounds,
+ * because other work disturbs some.
  */
 export function admissionCosts(): readonly { readonly name: string; readonly us: number }[] {
   const text = `dpl_${'a'.repeat(43)}`;
@@ -34,7 +34,7 @@ export function admissionCosts(): readonly { readonly name: string; readonly us:
   ];
 }
 
-/** As wrk sends it. */
+/** The head of a request as wrk sends it. */
 function headOf(authorization: string): Buffer {
   return Buffer.from(
     'POST /ingest HTTP/1.1\r\nHost: 127.0.0.1:8080\r\ncontent-type: application/json\r\n' +

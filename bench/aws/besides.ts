@@ -3,10 +3,10 @@ import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import { itemBytes } from './dynamodb-units.ts';
 import type { Usage, UsageLine } from './usage.ts';
 
-/** DynamoDB stores so much beside each row. */
+/** The storage that DynamoDB bills for each row besides its attributes. */
 const rowOverheadBytes = 100;
 
-/** How large a table with these rows is for the bill. */
+/** The billed size of a table with these rows. */
 export function tableBytes(rows: readonly Readonly<Record<string, AttributeValue>>[]): number {
   return rows.reduce((sum, row) => {
     const sized = Object.entries(row).map(([name, value]) => [name, asOnTheWire(value)] as const);
@@ -19,8 +19,8 @@ function asOnTheWire(value: AttributeValue) {
 }
 
 /**
- * Adds the storage of the ledger's rows, which are kept so many days, with what point-in-time
- * recovery asks for the same, and of a month of the raw bodies, which are kept for ever.
+ * Adds the storage of the ledger's rows for the days that they are kept, their point-in-time recovery,
+ * and the storage of the raw bodies for a month; they are kept forever.
  */
 export function addStorage(
   besides: Usage,
@@ -33,7 +33,7 @@ export function addStorage(
   besides.add('Storage', 'raw bodies, a month', 's3GbMonth', rawBytes / 1e9);
 }
 
-/** Adds the traces of each function that ran. Each has a sampling of its own. */
+/** Adds the traces of each function that ran. Each function is sampled separately. */
 export function addTraces(besides: Usage, usage: readonly UsageLine[], seconds: number): void {
   for (const { what, price, units } of usage) {
     if (price !== 'lambdaRequest') continue;
@@ -42,7 +42,7 @@ export function addTraces(besides: Usage, usage: readonly UsageLine[], seconds: 
   }
 }
 
-/** Lambda samples one invocation a second, and 5 % of the others; it cannot be told otherwise. */
+/** Lambda samples one invocation per second and 5 % of the others; this cannot be configured. */
 export function tracesOf(invocations: number, seconds: number): number {
   const first = Math.min(invocations, seconds);
   return first + (invocations - first) * 0.05;

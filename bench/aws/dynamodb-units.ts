@@ -10,7 +10,7 @@ const writeBytes = 1024;
 const readBytes = 4096;
 const none: RequestUnits = { write: 0, read: 0 };
 
-/** As it goes over the wire: binary values are base64 text. */
+/** An item as sent over the wire: binary values are base64 text. */
 type Value = { readonly [Type in keyof AttributeValue]?: unknown };
 type Item = Readonly<Record<string, Value>>;
 
@@ -44,10 +44,11 @@ interface Response {
 }
 
 /**
- * The units of one call, told by its request and its reply. A write is billed by the larger of the
- * item before and after: here by what the request says of it, which is the whole item for all writes
- * of the pipeline but those to dedup blocks. These stay below 1 KB (`dedup-records.test.ts`). What a condition stops is billed too; what DynamoDB could not do is not.
- * Undefined for calls whose units cannot be told so.
+ * The units of one call, computed from its request and its response. DynamoDB bills a write by the larger
+ * size of the item before and after it; here it is the size in the request, which is the whole item for
+ * all writes of the pipeline except those to dedup blocks. These stay below 1 KB
+ * (`dedup-records.test.ts`). A write that its condition rejects is billed, too; one that DynamoDB could
+ * not execute is not. Undefined for calls whose units cannot be computed.
  */
 export function dynamodbUnits(
   operation: string,
@@ -73,12 +74,12 @@ export function dynamodbUnits(
       return { write: 0, read: batchReadUnits(request, response) };
     case 'Query': {
       const { Items = [], Count = 0, ScannedCount = Count } = response;
-      // What a filter keeps back is billed, and its size is not known here.
+      // Items that a filter excludes are billed, and their size is unknown here.
       if (ScannedCount > Count) return undefined;
       const bytes = Items.reduce((sum, item) => sum + itemBytes(item), 0);
       return { write: 0, read: readUnits(bytes, isConsistent) };
     }
-    // What it asks of tables themselves DynamoDB does not bill.
+    // DynamoDB does not bill calls about tables.
     case 'DescribeTable':
       return none;
     default:
@@ -86,7 +87,7 @@ export function dynamodbUnits(
   }
 }
 
-/** Errors by a condition or a conflict come after the work. */
+/** Whether a call is billed: failed conditions and conflicts are, because the work is done by then. */
 function isBilled({ __type: type }: Response): boolean {
   return (
     type === undefined ||
@@ -111,7 +112,7 @@ function writeUnits(request: WriteRequest): number {
   return Math.max(1, Math.ceil((itemBytes(Item) + itemBytes(Key) + updated) / writeBytes));
 }
 
-/** Each item is rounded up by itself; a key without one is a read too. */
+/** Each item is rounded up separately; a key without an item is also billed as a read. */
 function batchReadUnits(
   { RequestItems = {} }: Request,
   { Responses = {}, UnprocessedKeys = {} }: Response,

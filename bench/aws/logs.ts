@@ -1,9 +1,9 @@
 import type { Template } from '../../infra/local/template/template.ts';
 
-/** CloudWatch Logs adds this to each line that it takes in. */
+/** CloudWatch Logs adds this number of bytes to each line. */
 const lineOverheadBytes = 26;
 
-/** What CloudWatch Logs bills for what was written, which may be several lines. */
+/** The bytes that CloudWatch Logs bills for a text, which may have several lines. */
 export function logBytes(text: string): number {
   const lines = text.split('\n').filter((line) => line !== '');
   return lines.reduce((sum, line) => sum + Buffer.byteLength(line) + lineOverheadBytes, 0);

@@ -9,32 +9,32 @@ import { Usage } from './usage.ts';
 const apiUnitBytes = 512 * 1024;
 const sqsUnitBytes = 64 * 1024;
 
-/** Those whose calls the owner of a stack pays for: its functions, and what Lambda calls for them. */
+/** The callers whose calls the owner of a stack pays for: its functions, and Lambda on their behalf. */
 const payers = new Set(['ingest', 'process', 'query', 'sweep', 'eventsource', 'eventinvoke']);
 
-/** Meters all that AWS would bill, from what is seen of requests, calls and invocations. */
+/** Meters everything that AWS would bill, from the observed requests, calls and invocations. */
 export class Meter {
-  /** What is billed for the traffic. */
+  /** The usage that depends on the traffic. */
   readonly usage = new Usage();
-  /** What is billed whether there is traffic or not: polling an empty queue. */
+  /** The usage that does not depend on traffic: polling an empty queue. */
   readonly idle = new Usage();
-  /** Initialisation, which is billed too, by environment and not by event. */
+  /** Initialisation, which is also billed, per environment and not per event. */
   readonly init = new Usage();
-  /** What is billed beside requests, calls and runs: logs. */
+  /** The usage besides requests, calls and invocations: logs. */
   readonly besides = new Usage();
-  /** Each has a price by the month: the function and the name. */
+  /** The metrics, each with a monthly price, as function and name. */
   readonly metrics = new Set<string>();
-  /** Calls that were seen and not understood: figures without them would be wrong. */
+  /** Observed calls that the meter does not support: figures without them would be wrong. */
   readonly unmetered = new Set<string>();
 
   readonly #accessLine: string;
 
-  /** `accessLine`: what API Gateway would write into the access log for each request. */
+  /** `accessLine`: the line that API Gateway would write into the access log for each request. */
   constructor(accessLine = '') {
     this.#accessLine = accessLine;
   }
 
-  /** The body of each is rounded up to 512 KB. */
+  /** The body of each request is rounded up to 512 KB. */
   readonly onRequest = ({ requestBytes }: FrontRequest): void => {
     this.usage.add('API Gateway', 'request', 'httpApiRequest', unitsOf(requestBytes, apiUnitBytes));
     this.#log('access log', this.#accessLine);

@@ -15,7 +15,7 @@ export function isNaive(mode: Mode): boolean {
   return mode === 'naive' || mode === 'seed';
 }
 
-/** SQS hands out ten messages a time, and ten is what an event source has by default. */
+/** SQS delivers up to ten messages at a time, and ten is the default of an event source. */
 const naiveBatchSize = 10;
 
 /** The stack of each mode: as it is by default, with one setting changed, or with other functions. */
@@ -42,7 +42,7 @@ export async function stackOf(
   }
 }
 
-/** The batching window stays: it fills the batches, which is to the naive way's advantage. */
+/** The batching window stays: it fills the batches, which favours the naive mode. */
 function withBatchSize(template: Template, BatchSize: number): Template {
   const Resources = Object.fromEntries(
     Object.entries(template.Resources).map(([id, resource]) => {

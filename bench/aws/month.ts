@@ -3,7 +3,7 @@ import type { Template } from '../../infra/local/template/template.ts';
 import { refreshMs } from '../../src/entry/lambda/tokens-secret.ts';
 import type { UsageLine } from './usage.ts';
 
-/** Something that has a price by the month. */
+/** An item with a monthly price. */
 export interface MonthLine {
   readonly what: string;
   readonly price: PriceName;
@@ -12,10 +12,10 @@ export interface MonthLine {
 
 const daysInMonth = 30;
 const minutesInMonth = daysInMonth * 24 * 60;
-/** Lambda polls a queue five times at once, and each poll of an empty one takes 20 seconds. */
+/** Lambda polls a queue with five concurrent requests; each poll of an empty queue takes 20 seconds. */
 const emptyPollsInMonth = (5 * (minutesInMonth * 60)) / 20;
 
-/** What a template's stack costs each month whether anything comes or not, but for its sweeps. */
+/** The monthly cost of a template's stack that does not depend on traffic, without its sweeps. */
 export function fixedMonth({ Resources }: Template): MonthLine[] {
   const all = (type: string) =>
     Object.values(Resources)
@@ -33,13 +33,16 @@ export function fixedMonth({ Resources }: Template): MonthLine[] {
   return lines.filter(({ units }) => units > 0);
 }
 
-/** An alarm on an expression is billed by each metric in it. */
+/** An alarm on an expression is billed for each metric in it. */
 function metricsOf(alarm: Readonly<Record<string, unknown>>): number {
   const { Metrics: metrics } = alarm as { Metrics?: readonly object[] };
   return metrics?.filter((metric) => 'MetricStat' in metric).length ?? 1;
 }
 
-/** A month of sweeps that find nothing, by what one uses, and of the metrics that they write. */
+/**
+ * The monthly cost of sweeps that find nothing, from the usage of one, and of the metrics that they
+ * write.
+ */
 export function idleSweepsMonth(
   { Resources }: Template,
   sweep: readonly UsageLine[],
@@ -58,7 +61,7 @@ export function idleSweepsMonth(
   ];
 }
 
-/** How often an environment of ingest or query reads the secret in a month in which it stays warm. */
+/** How often a warm environment of ingest or query reads the secret per month. */
 export const secretReadsMonth: MonthLine = {
   what: 'reads of the secret, for each environment that stays warm',
   price: 'secretRead',

@@ -5,8 +5,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 const connections = 16;
 
 /**
- * Posts the bodies `0…count` to /ingest, some at a time and no more a second than `ratePerSecond`;
- * each must be taken at the first try.
+ * Posts the bodies `0…count` to /ingest, several concurrently and at most `ratePerSecond` per second;
+ * each must be accepted at the first attempt.
  */
 export async function postAll(
   url: string,
@@ -49,7 +49,7 @@ function post(
       response.on('error', reject);
       response.on('end', () => {
         if (response.statusCode === 200) resolve();
-        else reject(new Error(`A batch was not taken: ${response.statusCode ?? '?'} ${text}`));
+        else reject(new Error(`A batch was not accepted: ${response.statusCode ?? '?'} ${text}`));
       });
     });
     sent.on('error', reject);

@@ -28,8 +28,8 @@ export function reportOf(
 }
 
 /**
- * Dollars for a million events, by service; `naive` is how many times as much the naive way costs,
- * which writes no log and has no ledger: compared by the requests alone.
+ * Dollars for a million events, by service; `naive` is the cost of the naive mode as a multiple. It
+ * writes no log and has no ledger, so only requests are compared.
  */
 function costTable(results: readonly RunResult[]): string {
   const head = [
@@ -80,7 +80,7 @@ function ratio(
   return `${(total(naive) / total(ours)).toFixed(1)} ×`;
 }
 
-/** Durations are this machine's; all else is counted. */
+/** Durations are those of this machine; everything else is counted. */
 function withoutDuration(lines: readonly UsageLine[]): readonly UsageLine[] {
   return lines.filter(({ price }) => price !== 'lambdaGbSecond');
 }
@@ -114,7 +114,7 @@ function usageTable(result: RunResult): string {
   return `${title}\n\n${table(head, body)}`;
 }
 
-/** What a stack costs in a month in which nothing comes, and what one in use costs besides. */
+/** The monthly cost of an idle stack, and the additional cost of one in use. */
 function idleTables(results: readonly RunResult[], template: Template): string[] {
   const swept = results.find(({ idleSweep }) => idleSweep.length > 0);
   if (swept === undefined) return [];

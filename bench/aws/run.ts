@@ -20,13 +20,13 @@ export interface RunOptions {
   readonly traffic: Traffic;
   readonly itemsPerRequest: number;
   readonly events: number;
-  /** Requests; `Infinity`: as many as are taken. */
+  /** Requests per second; `Infinity`: as many as are accepted. */
   readonly ratePerSecond: number;
-  /** Whether counting begins once all is sent: invocations then are as full as at a high rate. */
+  /** Whether counting starts after everything is sent: invocations are then as full as at a high rate. */
   readonly isGathered: boolean;
-  /** How many environments of the ingest function there are. */
+  /** The number of environments of the ingest function. */
   readonly environments: number;
-  /** Whether each request has an `Idempotency-Key`, as those of our own clients do. */
+  /** Whether each request has an `Idempotency-Key`, as requests of our own clients do. */
   readonly hasKeys: boolean;
   readonly stack: Pick<LocalStackOptions, 'template' | 'bundlesDirectory' | 'variables'>;
 }
@@ -42,20 +42,20 @@ export interface RunResult extends Omit<RunOptions, 'stack'> {
   readonly init: readonly UsageLine[];
   /** Logs, traces and storage. */
   readonly besides: readonly UsageLine[];
-  /** How many metrics the functions wrote. */
+  /** The number of metrics that the functions wrote. */
   readonly metrics: number;
   /** One sweep that finds nothing, with its logs and trace; empty for the naive way. */
   readonly idleSweep: readonly UsageLine[];
-  /** How many metrics it writes. */
+  /** The number of metrics that it writes. */
   readonly idleSweepMetrics: number;
 }
 
-/** With it in the environment, all that is counted is old enough to be swept. */
+/** With this in the environment, all counted batches are old enough to be swept. */
 const sweepAtOnce = { SWEEP_AFTER_SECONDS: '0' };
 const neverMs = 86_400_000;
 /**
- * Sends the events through a stack of their own and meters it.
- * @throws where the counters are not exactly what was sent: its figures would be worth nothing.
+ * Sends the events through a new stack and meters it.
+ * @throws if the counters do not exactly match the sent events: the figures would be meaningless.
  */
 export async function run({ stack: settings, ...options }: RunOptions): Promise<RunResult> {
   let meter = new Meter();
@@ -137,7 +137,7 @@ async function send(
   return { requests, rawBytes, expected, postedSeconds, countedSeconds: seconds() };
 }
 
-/** By a name that the meter does not know: what the benchmark itself asks is not billed. */
+/** Settings with a caller that the meter ignores: calls of the benchmark itself are not billed. */
 function settingsOf({ endpoint, description }: LocalStack) {
   return clientSettings(endpoint, description.region, 'bench');
 }
@@ -157,7 +157,9 @@ async function drained(stack: LocalStack): Promise<void> {
   client.destroy();
 }
 
-/** How many raw bodies have an object of their own, and how large all objects of the bucket are. */
+/**
+ * The number of raw bodies with an object of their own, and the total size of the objects in the bucket.
+ */
 async function storedObjects(stack: LocalStack): Promise<{ bodies: number; bytes: number }> {
   const client = new S3Client({ ...settingsOf(stack), forcePathStyle: true });
   const Bucket = stack.description.outputs['BucketName'];
@@ -202,7 +204,7 @@ function check(counted: Counts, expected: Counts): void {
   );
 }
 
-/** Meters a sweep that finds nothing, by an environment that is warm. */
+/** Meters a sweep that finds nothing, in a warm environment. */
 async function sweepIdle(stack: LocalStack, watch: (meter: Meter) => Meter): Promise<Meter> {
   const cold = await sweepOnce(stack, watch);
   const warm = await sweepOnce(stack, watch);
@@ -214,12 +216,12 @@ async function sweepIdle(stack: LocalStack, watch: (meter: Meter) => Meter): Pro
 async function sweepOnce(stack: LocalStack, watch: (meter: Meter) => Meter): Promise<Meter> {
   const meter = watch(new Meter());
   await stack.runSchedules();
-  // What an environment writes comes some time after what it answers.
+  // The log of an environment arrives some time after its response.
   while (meter.metrics.size === 0) await delay(10);
   return meter;
 }
 
-/** A sweep ends with its time: as many as it takes to have looked at each batch once. */
+/** Runs sweeps until each batch has been checked once: a sweep ends when its time is over. */
 async function sweepAll(stack: LocalStack, batches: number): Promise<void> {
   for (let seen = 0; seen < batches;) {
     const [result] = await stack.runSchedules();

@@ -8,15 +8,15 @@ const types = ['laptop', 'phone', 'server', 'tablet', 'desktop', 'ssd'];
 const states = ['erased', 'erasure failed', 'received', 'graded', 'shipped'];
 
 /**
- * What is sent. Names and moments are drawn evenly, which makes as many different counters a request
- * as there can be: uneven traffic costs the same or less.
+ * The traffic to send. Names and times are drawn uniformly, which gives the most distinct counters per
+ * request: uneven traffic costs the same or less.
  */
 export const traffics = {
-  /** A fleet as it happens: one day, 6 types × 5 states, so 30 counters. */
+  /** A typical fleet: one day, 6 types × 5 states, so 30 counters. */
   live: (batch: number, items: number) => evenBatch(batch, items, 1),
   /** Late reports of a month: 30 days × 30 counters. */
   spread: (batch: number, items: number) => evenBatch(batch, items, 30),
-  /** What `feed --days 1` sends: 88 pairs of type and state, some on the day before and after. */
+  /** The traffic of `feed --days 1`: 88 pairs of type and state, some on the day before and after. */
   feed: (batch: number, itemsPerBatch: number) =>
     randomBatch({ seed: 'cost', itemsPerBatch, days: 1, untilMs: endOfDayMs }, batch),
 } as const satisfies Record<string, (batch: number, items: number) => RandomEvent[]>;

@@ -1,22 +1,22 @@
 import { priceTable, type PriceName } from '../prices.ts';
 
-/** What is billed by request. */
+/** Usage that is billed per request. */
 export const requestServices = ['API Gateway', 'Lambda', 'S3', 'SQS', 'DynamoDB'] as const;
-/** What is billed beside the requests. */
+/** Usage that is billed besides the requests. */
 export const besideServices = ['Logs', 'Traces', 'Storage'] as const;
 const services = [...requestServices, ...besideServices] as const;
 export type ServiceName = (typeof services)[number];
 
-/** What was used of one thing that has a price. */
+/** The usage of one priced item. */
 export interface UsageLine {
   readonly service: ServiceName;
-  /** Who used it, and for what: `process TransactWriteItems`. */
+  /** The user and the purpose: `process TransactWriteItems`. */
   readonly what: string;
   readonly price: PriceName;
   readonly units: number;
 }
 
-/** Adds up what is used. */
+/** Adds up usage. */
 export class Usage {
   readonly #lines = new Map<string, UsageLine>();
 
@@ -26,7 +26,7 @@ export class Usage {
     this.#lines.set(key, { service, what, price, units: before + units });
   }
 
-  /** By service, then by use. */
+  /** The lines, by service, then by use. */
   lines(): UsageLine[] {
     const order = (line: UsageLine) => `${services.indexOf(line.service)} ${line.what}`;
     return [...this.#lines.values()].sort((a, b) => (order(a) < order(b) ? -1 : 1));
@@ -35,7 +35,7 @@ export class Usage {
 
 export type Dollars = Readonly<Record<ServiceName | 'total', number>>;
 
-/** What the lines cost, by service. */
+/** The cost of the lines, by service. */
 export function dollarsOf(lines: readonly UsageLine[], perEvents = 1): Dollars {
   const cost = (wanted: readonly UsageLine[]) =>
     wanted.reduce((sum, { price, units }) => sum + priceTable.units[price] * units, 0) / perEvents;

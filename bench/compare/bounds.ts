@@ -11,11 +11,11 @@ import { mergeIncrements, type Increments } from '../../src/domain/counter.ts';
 import { bodyOf } from './traffic.ts';
 
 /*
- * What no server can be faster than, by one thread and without HTTP: reading and counting, and
- * making bytes durable. Each returns how many a second.
+ * Upper bounds for a server with one thread, measured without HTTP: reading and counting, and making
+ * bytes durable. Each function returns a rate per second.
  */
 
-/** JSON.parse, the checks of every item, and the counting; items a second. */
+/** JSON.parse, validation of every item, and counting; items per second. */
 export function parseBound(items: number, milliseconds: number): number {
   const body = Buffer.from(bodyOf(items));
   const counters: Increments = new Map();
@@ -29,7 +29,7 @@ export function parseBound(items: number, milliseconds: number): number {
   );
 }
 
-/** The scanner and the table of counters alone, from shared memory; items a second. */
+/** Only the scanner and the table of counters, from shared memory; items per second. */
 export function scanBound(items: number, milliseconds: number): number {
   const body = Buffer.from(bodyOf(items));
   const limits = { countersMax: 65_536, keyBytesMax: 16 * 1024 * 1024 };
@@ -49,7 +49,7 @@ export function scanBound(items: number, milliseconds: number): number {
   );
 }
 
-/** Writes of so many bytes, each made durable; over blocks that the file has, or appended. */
+/** Writes of this many bytes, each made durable; over existing blocks of the file, or appended. */
 export function syncBound(bytes: number, isAllocated: boolean, milliseconds: number): number {
   const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-sync-'));
   const file = openSync(join(directory, 'file'), 'w');

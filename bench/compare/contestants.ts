@@ -11,16 +11,16 @@ import { days } from './traffic.ts';
 
 export interface Running {
   readonly url: string;
-  /** Of all that has to run for it. */
+  /** All processes that it needs. */
   readonly pids: readonly number[];
-  /** The sum of its counters; undefined where it has none. */
+  /** The sum of its counters; undefined if it has none. */
   readonly countedItems: (() => Promise<number>) | undefined;
   stop(): Promise<void>;
 }
 
 export interface Contestant {
   readonly name: string;
-  /** Whether what it has acknowledged is there after a power failure. */
+  /** Whether acknowledged batches survive a power failure. */
   readonly isDurable: boolean;
   /** @throws {NotInstalled} */
   start(dataDir: string): Promise<Running>;
@@ -102,7 +102,7 @@ async function startBare(...mode: readonly string[]): Promise<Running> {
   return { url, pids: [pid], countedItems: undefined, stop: () => server.stop() };
 }
 
-/** A database or a broker that keeps and counts, with an HTTP server of Node's before it. */
+/** A database or a broker that stores and counts, behind a Node HTTP server. */
 async function behindFront(
   store: string,
   dataDir: string,

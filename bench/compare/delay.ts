@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import type { LoadFigures } from './wrk.ts';
 
-/** From an answer until `/stats` shows what it acknowledged, in milliseconds. */
+/** The time from a response until `/stats` shows the acknowledged item, in milliseconds. */
 export interface DelayFigures {
   readonly p50: number;
   readonly p99: number;
@@ -19,14 +19,14 @@ const probe = {
 };
 
 /**
- * While a load runs, sends an item of another day now and then, and asks until it is counted. To
- * ask takes time too, the more the busier the server is: the figures are never too low.
+ * During a load, sends an item of another day from time to time, and polls until it is counted. Polling
+ * takes time, more on a busy server, so the figures are never too low.
  */
 export async function measureDelay(url: string, load: Promise<LoadFigures>): Promise<DelayFigures> {
   const over = new AbortController();
   const ended = load.finally(() => over.abort());
   const delays: number[] = [];
-  // The load has to come up first.
+  // Wait until the load is steady.
   await delay(500);
   while (!over.signal.aborted) {
     await (await fetch(`${url}/ingest`, probe)).arrayBuffer();

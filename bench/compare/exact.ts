@@ -7,9 +7,9 @@ import type { Load } from './wrk.ts';
 const exactRequests = 200;
 
 /**
- * A figure for counts that are wrong is worth nothing. After a load, of which wrk does not know
- * what became of the last request of each connection, the counters hold what was answered and at
- * most those; and then, to the item, what is sent and awaited.
+ * Checks the counters, because figures for wrong counts are meaningless. After a load they must have at
+ * least the items of all responses, and at most those of the last requests in addition, whose outcome wrk
+ * does not report. Further requests must then be counted exactly.
  */
 export async function checkCounts(
   { name, countedItems }: Pick<Contestant, 'name'> & { countedItems: () => Promise<number> },
@@ -28,7 +28,7 @@ export async function checkCounts(
   if (finally_ !== expected) throw new Error(`${name}: ${finally_} counted, not ${expected}`);
 }
 
-/** What was under way when the load ended may still come in. */
+/** Requests in flight at the end of the load may still arrive. */
 async function settled(countedItems: () => Promise<number>): Promise<number> {
   let before = await countedItems();
   for (;;) {

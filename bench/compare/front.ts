@@ -8,13 +8,13 @@ import { openRabbitMq } from './peers/rabbitmq-store.ts';
 import { openRedis } from './peers/redis-store.ts';
 
 /**
- * The HTTP server before a database or a broker, as lean as Node's allows, with the checks and the answers that
- * ours makes. Batches that come while a write is under way are written together by the next one;
- * or each is written by itself, several at a time.
- * Usage: node front.ts postgres|redis|clickhouse|nats|rabbitmq ADDRESS [singly]
+ * The HTTP server in front of a database or a broker: as lean as Node allows, with the validation and the
+ * responses of ours. Batches that arrive during a write are written together by the next one; or each is
+ * written separately, several concurrently. Usage: node front.ts postgres|redis|clickhouse|nats|rabbitmq
+ * ADDRESS [singly]
  */
 export interface Store {
-  /** Keeps the bodies and adds to the counters, in one step where the database has such. */
+  /** Stores the bodies and adds to the counters, in one transaction if the database has them. */
   write(bodies: readonly Buffer[], tally: Increments): Promise<void>;
   countedItems(): Promise<number>;
   close(): Promise<void>;
@@ -27,7 +27,7 @@ const stores: Record<string, (address: string) => Promise<Store>> = {
   nats: openNats,
   rabbitmq: openRabbitMq,
 };
-/** One write holds no more. */
+/** The most batches of one write. */
 const writtenBatchesMax = 256;
 
 interface Waiting {
@@ -39,7 +39,7 @@ interface Waiting {
 
 const [, , kind = '', address = '', singly] = process.argv;
 const open = stores[kind];
-if (open === undefined) throw new Error(`${kind} is none of ${Object.keys(stores).join()}`);
+if (open === undefined) throw new Error(`${kind} is not one of ${Object.keys(stores).join()}`);
 const store = await open(address);
 const waiting: Waiting[] = [];
 let isWriting = false;
@@ -91,7 +91,7 @@ function ingest(request: IncomingMessage, response: ServerResponse): void {
       return;
     }
     waiting.push(batch);
-    // After the requests that came in the same turn of the event loop.
+    // After the requests that arrived in the same iteration of the event loop.
     if (!isWriting) {
       isWriting = true;
       setImmediate(() => void writeAll());

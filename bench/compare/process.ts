@@ -15,7 +15,7 @@ export interface Started {
   stop(): Promise<void>;
 }
 
-/** A Node process of this repository, and where it says that it is listening. */
+/** A Node process of this repository, and the address that it prints once it listens. */
 export async function startNode(...args: string[]): Promise<Started & { readonly url: string }> {
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   for await (const line of createInterface({ input: child.stdout })) {
@@ -25,7 +25,7 @@ export async function startNode(...args: string[]): Promise<Started & { readonly
   throw new Error(`${args.join(' ')} ended before it listened`);
 }
 
-/** A server that is not ours; what it prints is shown only if it ends before it `isReady`. */
+/** A server that is not ours; its output is shown only if it ends before it `isReady`. */
 export async function startServer(
   command: string,
   args: readonly string[],
@@ -61,7 +61,7 @@ function startedOf(child: ChildProcess): Started {
   };
 }
 
-/** A port of the loopback address that nobody listened on a moment ago. */
+/** A port of the loopback address that was free a moment ago. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

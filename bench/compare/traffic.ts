@@ -1,10 +1,13 @@
 const types = ['laptop', 'phone', 'server', 'tablet', 'desktop', 'ssd'];
 const states = ['erased', 'erasure failed', 'received', 'graded', 'shipped'];
 
-/** The days that the bodies name, which the counters are read by. */
+/** The days in the bodies, for reading the counters. */
 export const days = { from: '2023-06-01', to: '2023-06-28' };
 
-/** The body of every request of a run: of 30 names on 28 days. What is measured is the server. */
+/**
+ * The body of every request of a run: 30 names on 28 days. It is constant, so that only the server is
+ * measured.
+ */
 export function bodyOf(items: number): string {
   const devices = Array.from({ length: items }, (_, index) => ({
     type: types[index % types.length],

@@ -22,9 +22,9 @@ export interface LoadFigures {
 }
 
 /**
- * One request under way on each connection, by wrk: a load generator of Node's takes as much of
- * the CPU as a server. What is under way at its end is not counted as answered.
- * @throws where an answer was no 200, or a connection failed.
+ * One request in flight on each connection, sent by wrk: a load generator in Node takes as much CPU time
+ * as a server. Requests in flight at the end do not count as answered.
+ * @throws if a response was not 200, or a connection failed.
  */
 export async function runWrk(url: string, load: Load, directory: string): Promise<LoadFigures> {
   const { token } = load;

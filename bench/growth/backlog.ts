@@ -7,8 +7,8 @@ const mebibyte = 1024 * 1024;
 const space = { firstDay: '2023-06-30', days: 1, countersPerDay: 1_000 };
 
 /**
- * A log that no database knows: all of it is uncounted, as after the loss of `pipeline.db`.
- * Beyond 128 MiB (`--max-backlog`) batches are refused until so much is counted.
+ * A log without a database: all of it is uncounted, as after the loss of `pipeline.db`. Beyond 128 MiB
+ * (`--max-backlog`) batches are refused until enough is counted.
  */
 export function backlog({ backlogMibMax }: Settings): Experiment {
   return {

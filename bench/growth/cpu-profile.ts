@@ -18,7 +18,7 @@ export interface ThreadProfile {
   readonly thread: 'main' | 'writer' | 'reader';
   /** The share of the time in which it was not idle and did not wait for the disk or the ring. */
   readonly busy: number;
-  /** Shares of that, by function and by category, most first. */
+  /** Shares of that time, by function and by category, the largest first. */
   readonly functions: readonly Share[];
   readonly categories: readonly Share[];
 }
@@ -31,7 +31,7 @@ export interface Share {
 /** What a thread does while it waits. On a shared machine, it also waits for the processor. */
 const waits = /^\(idle\)|^f\w*sync\w* (node:fs|native)|^wait /i;
 
-/** The first that matches `function file` has it. */
+/** The first pattern that matches `function file` decides the category. */
 const categories: readonly (readonly [category: string, pattern: RegExp])[] = [
   ['garbage collection', /^\(garbage collector\)/],
   ['Node and V8 themselves, HTTP parser', /^\(program\)|^(consume|execute|parserOn\w+) /],
@@ -57,7 +57,7 @@ const categories: readonly (readonly [category: string, pattern: RegExp])[] = [
   ["Node's sockets, streams and timers", /node:|streams|task_queues/],
 ];
 
-/** What each thread did between two times, from the profiles that `--cpu-prof` left. */
+/** The work of each thread between two times, from the profiles that `--cpu-prof` wrote. */
 export function readThreadProfiles(directory: string, fromUs: number, toUs: number) {
   return readdirSync(directory)
     .filter((name) => name.endsWith('.cpuprofile'))
@@ -75,7 +75,7 @@ function readThreadProfile(profile: CpuProfile, fromUs: number, toUs: number): T
   let at = profile.startTime;
   let [total, busy] = [0, 0];
   profile.samples.forEach((id, index) => {
-    // A delta is the time since the sample before, and so what the sample before took.
+    // A delta is the time since the previous sample, and so the duration of that sample.
     const took = profile.timeDeltas[index + 1] ?? 0;
     at += profile.timeDeltas[index] ?? 0;
     const frame = frames.get(id);

@@ -10,34 +10,34 @@ export interface Column {
 }
 
 export interface Chart {
-  /** Of the file: `growth-<name>.svg`. */
+  /** The name in the file name, `growth-<name>.svg`. */
   readonly name: string;
   readonly title: string;
   readonly y: Axis;
-  /** The names of the figures that are drawn, and what the legend calls them. */
+  /** The names of the plotted figures, with their labels in the legend. */
   readonly lines: Readonly<Record<string, string>>;
 }
 
-/** A cost whose growth is judged. `costOf` turns what is measured into one that grows. */
+/** A cost whose growth is assessed. `costOf` computes it from the measured figure. */
 export interface Judged {
   readonly label: string;
   readonly costOf: (figures: Figures) => number;
 }
 
-/** Something that is varied, and what is measured at each point. */
+/** A variable, and the measurement at each of its values. */
 export interface Experiment {
   readonly name: string;
-  /** What is varied. */
+  /** The variable. */
   readonly x: Axis;
   readonly points: readonly number[];
-  /** What one of x is in the smallest things that are there: rows or bytes. */
+  /** The value of one unit of x in rows or bytes. */
   readonly unit: number;
   readonly columns: readonly Column[];
   readonly charts: readonly Chart[];
   readonly judged: readonly Judged[];
-  /** @throws where the counters do not hold what was acknowledged. */
+  /** @throws if the counters do not match the acknowledged items. */
   readonly measure: (x: number) => Promise<Figures>;
-  /** Removes what the points share. */
+  /** Removes files that the points share. */
   readonly finish?: () => void;
 }
 

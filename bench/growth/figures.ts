@@ -8,7 +8,7 @@ export function median(numbers: readonly number[]): number {
   return (lower + upper) / 2;
 }
 
-/** Each figure's median over the turns. */
+/** The median of each figure over the rounds. */
 export function medians(turns: readonly Figures[]): Figures {
   const names = Object.keys(turns[0] ?? {});
   return Object.fromEntries(
@@ -17,12 +17,12 @@ export function medians(turns: readonly Figures[]): Figures {
 }
 
 /**
- * The exponent e of y ~ x^e over the last decade of x, by least squares on logarithms; undefined
- * where that decade has fewer than two points.
+ * The exponent e of y ~ x^e over the last decade of x, by least squares on logarithms; undefined if that
+ * decade has fewer than two points.
  */
 export function lastDecadeExponent(points: readonly Point[]): number | undefined {
   const last = Math.max(...points.map(([x]) => x));
-  // A little more than a decade, for steps such as 1, 3, 10 of what is a little over a unit.
+  // A little more than a decade, because the values at steps such as 1, 3, 10 are slightly above these.
   const decade = points.filter(([x, y]) => x >= last / 10.5 && x > 0 && y > 0);
   if (decade.length < 2) return undefined;
   const logs = decade.map(([x, y]) => [Math.log(x), Math.log(y)] as const);
@@ -33,7 +33,7 @@ export function lastDecadeExponent(points: readonly Point[]): number | undefined
   return covariance / variance;
 }
 
-/** What the exponent of n log n is over the decade that ends at `last` rows or bytes. */
+/** The exponent of n log n over the decade that ends at `last` rows or bytes. */
 export function linearithmicExponent(last: number): number {
   const from = Math.max(last / 10, 2);
   return Math.log((last * Math.log(last)) / (from * Math.log(from))) / Math.log(last / from);

@@ -41,15 +41,15 @@ export function fillCounters(dataDir: string, space: CounterSpace): void {
 }
 
 export interface LogFill {
-  /** Of the log, about. */
+  /** The approximate size of the log. */
   readonly bytes: number;
   readonly space: CounterSpace;
   readonly itemsPerRecord: number;
-  /** Whether the counters have counted it. */
+  /** Whether the log is counted. */
   readonly isCounted: boolean;
 }
 
-/** Makes a log by the engine's own writer; returns how many items it holds. */
+/** Creates a log with the engine's own writer; returns the number of its items. */
 export async function fillLog(dataDir: string, fill: LogFill): Promise<number> {
   const paths = dataPaths(dataDir);
   mkdirSync(paths.log, { recursive: true });
@@ -81,7 +81,7 @@ export async function fillLog(dataDir: string, fill: LogFill): Promise<number> {
   return items;
 }
 
-/** As if all had been counted; into one counter, which is as good where only the sum is looked at. */
+/** Marks the log as counted, in a single counter, which is enough because only the sum is checked. */
 async function markCounted(path: string, log: SegmentedLog, tally: Increments): Promise<void> {
   const store = new SqliteCounterStore(openDatabase(path));
   store.adoptLog(log.logId);
@@ -96,7 +96,7 @@ function oneCounter(space: CounterSpace, count: number): Increments {
   return new Map([[date, new Map([[type, new Map([[state, count]])]])]]);
 }
 
-/** @throws where the counters of a directory that nobody serves do not hold just so much. */
+/** @throws if the sum of the counters differs. No server may run on the directory. */
 export function checkSum(dataDir: string, expected: number): void {
   const database = new DatabaseSync(dataPaths(dataDir).database, { readOnly: true });
   const sum = Number(database.prepare('SELECT sum(count) AS sum FROM counters').get()?.['sum']);

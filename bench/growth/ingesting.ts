@@ -11,7 +11,7 @@ const restartTimes = 3;
 const lastDay = '2023-06-30';
 const dayMs = 86_400_000;
 
-/** Traffic drawn evenly over all counters of one day. */
+/** Traffic drawn uniformly over all counters of one day. */
 export function counters(settings: Settings): Experiment {
   const points = [100, 1_000, 10_000, 100_000, 1_000_000];
   return {
@@ -45,8 +45,8 @@ export function days(settings: Settings): Experiment {
 }
 
 /**
- * `acknowledged` is what was answered 200 in the seconds of load; `counted` is over the time until
- * the last of it was counted, the rate that can be kept up for ever.
+ * `acknowledged` is the rate of items with response 200 during the load; `counted` is the rate until the
+ * last of them was counted, which can be sustained forever.
  */
 async function measure(
   filled: CounterSpace,

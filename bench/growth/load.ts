@@ -16,17 +16,20 @@ export interface DrawnLoad {
   /** Acknowledged with 200. */
   readonly requests: number;
   readonly items: number;
-  /** Answered 503, and sent again after a moment. */
+  /** Requests that got 503, and were sent again after a moment. */
   readonly refused: number;
   readonly seconds: number;
-  /** The first request and the last answer, on the machine's monotonic clock, in microseconds. */
+  /**
+   * The times of the first request and the last response, on the machine's monotonic clock, in
+   * microseconds.
+   */
   readonly fromUs: number;
   readonly toUs: number;
 }
 
 const refusedDelayMs = 20;
 
-/** Sends bodies that are drawn evenly over the space, from a process of its own. */
+/** Sends bodies drawn uniformly over the space, from a separate process. */
 export async function sendDrawn(options: DrawnLoadOptions): Promise<DrawnLoad> {
   const { stdout } = await promisify(execFile)(process.execPath, [
     import.meta.filename,
@@ -35,7 +38,7 @@ export async function sendDrawn(options: DrawnLoadOptions): Promise<DrawnLoad> {
   return JSON.parse(stdout) as DrawnLoad;
 }
 
-/** One request under way on each connection, all made beforehand; raw sockets, to spare the CPU. */
+/** One request in flight on each connection, all built in advance; raw sockets, to save CPU time. */
 async function send(options: DrawnLoadOptions): Promise<DrawnLoad> {
   const { space, itemsPerRequest, connections, seconds } = options;
   const url = new URL(options.url);

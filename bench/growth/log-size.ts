@@ -12,7 +12,7 @@ const segmentBytes = 64 * 1024 * 1024;
 const space = { firstDay: '2023-06-30', days: 1, countersPerDay: 1_000 };
 const restartTimes = 3;
 
-/** A log of which all is counted. Made once for each size, by the engine's own writer. */
+/** A completely counted log, created once for each size with the engine's own writer. */
 export function logSize(settings: Settings): Experiment {
   const filled = new Map<number, { readonly dataDir: string; items: number }>();
   const fill = async (gigabytes: number) => {
@@ -73,7 +73,7 @@ export function logSize(settings: Settings): Experiment {
   };
 }
 
-/** The last segment is read at every start: that it is as full at each size makes them alike. */
+/** The last segment is read at every start, so it is equally full at each size. */
 function endingHalfFull(bytes: number): number {
   return Math.floor(bytes / segmentBytes) * segmentBytes + segmentBytes / 2;
 }
@@ -85,7 +85,7 @@ async function measure(
   const warm = await restarts(dataDir, space, restartTimes);
   const cold = await restarts(dataDir, space, restartTimes, () => forgetCached(dataDir));
   const load = await whileServing({ dataDir }, async (served) => {
-    // Short: it makes the log longer, and the last segment fuller.
+    // Short, because it makes the log longer and the last segment fuller.
     const options = { url: served.url, space, itemsPerRequest: 1, connections, seconds: 1 };
     const sent = await sendDrawn(options);
     await untilCounted(served.url);
@@ -102,12 +102,12 @@ async function measure(
   return { figures, items: load.items + 2 * restartTimes };
 }
 
-/** Has the kernel drop what it caches of the data, as a reboot would; of nothing else. */
+/** Makes the kernel drop its cache of the data directory, as a reboot would, and of nothing else. */
 function forgetCached(dataDir: string): void {
   for (const entry of readdirSync(dataDir, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
     const path = join(entry.parentPath, entry.name);
     const { status } = spawnSync('dd', [`if=${path}`, 'iflag=nocache', 'count=0', 'status=none']);
-    if (status !== 0) throw new Error(`dd could not have ${path} forgotten`);
+    if (status !== 0) throw new Error(`dd could not drop the cache of ${path}`);
   }
 }

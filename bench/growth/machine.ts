@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpus } from 'node:os';
 
-/** Machine, Node and commit, in a line; a tree with changes says so. */
+/** Machine, Node.js and commit in one line, with a note if the work tree has changes. */
 export function machine(): string {
   const git = (...args: string[]) =>
     execFileSync('git', args, { cwd: import.meta.dirname })

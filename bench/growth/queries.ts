@@ -9,7 +9,7 @@ const budgetMs = 3_000;
 const requestsMin = 5;
 const requestsMax = 100;
 
-/** `GET /stats` of one day, whole and summed up by type, against the rows of that day. */
+/** `GET /stats` of one day, complete and summed by type, against the rows of that day. */
 export function query(): Experiment {
   return {
     name: 'query',
@@ -66,7 +66,7 @@ export function page(): Experiment {
   };
 }
 
-/** The median time of each query, one at a time, on a connection that is kept. */
+/** The median time of each query, one at a time, on a persistent connection. */
 async function measure(
   space: CounterSpace,
   paths: Readonly<Record<string, string>>,
@@ -96,7 +96,7 @@ async function timeOf(url: string, expected: number): Promise<number> {
   return median(times);
 }
 
-/** Every counter holds 1: the sum of an answer, or the total of a page, is the number of rows. */
+/** Every counter is 1, so the sum of a response, or the total of a page, is the number of rows. */
 function checkAnswer(text: string, expected: number): void {
   const sum = text.startsWith('[')
     ? (JSON.parse(text) as { count: number }[]).reduce((total, { count }) => total + count, 0)

@@ -4,13 +4,13 @@ import { lineChart, writeChart } from '../plot/plot.ts';
 import type { Experiment, Figures } from './experiment.ts';
 import { lastDecadeExponent, linearithmicExponent, medians } from './figures.ts';
 
-/** What was measured at a point, turn by turn. */
+/** The measurements of a point, by round. */
 export interface Measured {
   readonly x: number;
   readonly turns: readonly Figures[];
 }
 
-/** The medians as a table, and under it how each cost grows. */
+/** The medians as a table, and below it the growth of each cost. */
 export function markdownOf(experiment: Experiment, measured: readonly Measured[]): string {
   const { x, columns } = experiment;
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;

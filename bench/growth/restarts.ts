@@ -4,19 +4,19 @@ import { bodiesOver, type CounterSpace } from './traffic.ts';
 
 export interface Restart {
   readonly listeningMs: number;
-  /** From the spawn, too. */
+  /** Also since the process was spawned. */
   readonly first200Ms: number;
   readonly residentMiB: number;
 }
 
-/** Accepts one item, at the time that is measured. */
+/** When the server accepted one item. */
 export async function first200(served: Served, space: CounterSpace): Promise<number> {
   const [body = ''] = bodiesOver(space, 1, 1);
   await untilAccepted(served.url, body);
   return performance.now() - served.spawnedAt;
 }
 
-/** Starts `serve` on what there is, several times; each start accepts one item more. */
+/** Starts `serve` on the directory several times; each start accepts one more item. */
 export async function restarts(
   dataDir: string,
   space: CounterSpace,

@@ -12,7 +12,7 @@ export interface Ran {
   readonly stdout: string;
 }
 
-/** Runs a command of ours to its end, watching its memory. */
+/** Runs a command of ours to its end and samples its memory. */
 export async function run(...args: readonly string[]): Promise<Ran> {
   const startedAt = performance.now();
   const stdio = ['ignore', 'pipe', 'ignore'] as const;
@@ -26,7 +26,7 @@ export async function run(...args: readonly string[]): Promise<Ran> {
   return { seconds: (performance.now() - startedAt) / 1000, peakMiB, exitCode, stdout };
 }
 
-/** The most that was resident of a process so far, in MiB; 0 if it has ended. */
+/** The peak resident memory of a process so far, in MiB; 0 if it has ended. */
 export function peakOf(pid: number): number {
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');

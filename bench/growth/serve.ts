@@ -9,26 +9,26 @@ const commandLine = join(import.meta.dirname, '../../src/entry/cli.ts');
 const pollMs = 2;
 const patienceMs = 600_000;
 
-/** `serve` on a data directory, as a process of its own. */
+/** `serve` on a data directory, as a separate process. */
 export interface Served {
   readonly url: string;
-  /** Of `performance.now()`, when the process was spawned. */
+  /** When the process was spawned, by `performance.now()`. */
   readonly spawnedAt: number;
-  /** From there until it said that it listens. */
+  /** From then until it reported that it listens. */
   readonly listeningMs: number;
-  /** The most that was resident so far, and what is now. */
+  /** The peak and the current resident memory. */
   peakMiB(): number;
   residentMiB(): number;
   /** The CPU time of its threads so far, in microseconds. */
   threadTimes(): ThreadTimes;
-  /** Ends it by SIGTERM. @throws unless it ends well. */
+  /** Ends it with SIGTERM. @throws unless it exits with 0. */
   stop(): Promise<void>;
 }
 
 export interface ThreadTimes {
   readonly main: number;
   readonly writer: number;
-  /** V8's, libuv's and those that answer queries. */
+  /** The threads of V8 and libuv, and those that serve queries. */
   readonly others: number;
 }
 
@@ -64,7 +64,7 @@ export async function startServe({ dataDir, nodeOptions = [] }: ServeSettings): 
   };
 }
 
-/** Runs on what is served, and ends it, also where that fails. */
+/** Calls `use` with a running server and stops it, also after an error. */
 export async function whileServing<T>(
   settings: ServeSettings,
   use: (served: Served) => Promise<T>,
@@ -74,7 +74,7 @@ export async function whileServing<T>(
   try {
     result = await use(served);
   } catch (error) {
-    // What went wrong first is what matters.
+    // Report the first error.
     await served.stop().catch(() => undefined);
     throw error;
   }
@@ -90,7 +90,7 @@ async function listeningUrl(child: ChildProcess): Promise<string> {
   throw new Error('serve ended before it listened');
 }
 
-/** Asks until everything stored is counted. */
+/** Polls until everything stored is counted. */
 export async function untilCounted(url: string): Promise<void> {
   await until(async () => {
     const response = await fetch(`${url}/readyz`);
@@ -99,14 +99,14 @@ export async function untilCounted(url: string): Promise<void> {
   });
 }
 
-/** Posts until a batch is taken; a refusal for want of room says to come again. */
+/** Posts until a batch is accepted; a full backlog gives a refusal with `Retry-After`. */
 export async function untilAccepted(url: string, body: string): Promise<void> {
   await until(async () => {
     const headers = { 'content-type': 'application/json' };
     const response = await fetch(`${url}/ingest`, { method: 'POST', headers, body });
     await response.arrayBuffer();
     if (response.status !== 200 && response.status !== 503) {
-      throw new Error(`a batch was answered ${response.status}`);
+      throw new Error(`the response to a batch was ${response.status}`);
     }
     return response.status === 200;
   });
@@ -115,7 +115,7 @@ export async function untilAccepted(url: string, body: string): Promise<void> {
 async function until(isSo: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + patienceMs;
   while (!(await isSo())) {
-    if (performance.now() > deadline) throw new Error('it took too long');
+    if (performance.now() > deadline) throw new Error('timed out');
     await delay(pollMs);
   }
 }
@@ -131,7 +131,7 @@ function threadTimes(pid: number): ThreadTimes {
   let hasWriter = false;
   for (const id of readdirSync(tasks).sort((a, b) => Number(a) - Number(b))) {
     const [nanoseconds = ''] = readFileSync(`${tasks}/${id}/schedstat`, 'utf8').split(' ');
-    // The writer is the first worker that is started.
+    // The writer is the worker that is started first.
     const isWorker = readFileSync(`${tasks}/${id}/comm`, 'utf8').startsWith('WorkerThread');
     const isWriter = isWorker && !hasWriter;
     hasWriter ||= isWorker;

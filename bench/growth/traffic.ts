@@ -1,4 +1,6 @@
-/** Counters that traffic is drawn over, or that a store is filled with: so many on each day. */
+/**
+ * The counters that traffic is drawn from, or that a store is filled with: the same number on each day.
+ */
 export interface CounterSpace {
   readonly firstDay: string;
   readonly days: number;
@@ -30,7 +32,7 @@ export function countersOf({ days, countersPerDay }: CounterSpace): number {
   return days * countersPerDay;
 }
 
-/** As many states as types, or a tenth as many. */
+/** As many states as types, or a tenth of that. */
 function statesOf(counters: number): number {
   return 10 ** Math.floor(Math.log10(Math.max(counters, 1)) / 2);
 }
@@ -40,8 +42,8 @@ function padded(index: number): string {
 }
 
 /**
- * Bodies that together name every counter of the space equally often (as far as `bodiesMax`
- * reaches), neighbours far apart: no batch and no second has counters of its own.
+ * Bodies that together contain every counter of the space equally often (up to `bodiesMax`), with
+ * neighbours far apart, so that counters do not cluster in one batch or second.
  */
 export function bodiesOver(
   space: CounterSpace,
@@ -62,7 +64,9 @@ export function bodiesOver(
   });
 }
 
-/** Some golden part of the way round, so that every place is come by once in a round. */
+/**
+ * A stride of about 0.618 of the number, coprime to it, so that each round visits every counter once.
+ */
 function coprimeStride(counters: number): number {
   let stride = Math.max(1, Math.round(counters * 0.618));
   while (greatestCommonDivisor(stride, counters) !== 1) stride++;

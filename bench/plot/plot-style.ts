@@ -1,4 +1,4 @@
-/** In light mode; `styled` tells what each becomes in dark mode. */
+/** The colours in light mode; `styled` maps each to its colour in dark mode. */
 export const ink = {
   paper: '#ffffff',
   text: '#1f2328',
@@ -13,7 +13,7 @@ const darkInk: Record<keyof typeof ink, string> = {
   grid: '#272d36',
 };
 
-/** Seen well on either paper, and told apart with most kinds of colour blindness. */
+/** Legible on both backgrounds, and distinguishable with most kinds of colour blindness. */
 export const palette = [
   '#3b82d6',
   '#e0752d',
@@ -28,8 +28,8 @@ export const palette = [
 const font = `system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif`;
 
 /**
- * The library's SVG as a document that stands by itself: what is for pointing and for scripts
- * goes (its names count up within a process), and the reader's colour scheme is followed.
+ * Makes the library's SVG a standalone document: removes attributes for pointers and scripts (their names
+ * count up within a process), and follows the reader's colour scheme.
  */
 export function styled(svg: string): string {
   return svg

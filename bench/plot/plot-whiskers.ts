@@ -1,7 +1,7 @@
 import { ink } from './plot-style.ts';
 import type { BarSeries } from './plot.ts';
 
-/** The part that is used here of what the library hands to `renderItem`. */
+/** The part of the library's argument of `renderItem` that is used here. */
 interface Place {
   value(dimension: number): number;
   coord(point: readonly [group: number, value: number]): [x: number, y: number];
@@ -10,7 +10,7 @@ interface Place {
 
 const halfCapPixels = 4;
 
-/** A line from the least to the most over each bar that has a spread. */
+/** A line from the minimum to the maximum over each bar that has a spread. */
 export function whiskers(series: readonly BarSeries[]): object[] {
   return series.flatMap(({ spreads }, index) => {
     if (spreads === undefined) return [];

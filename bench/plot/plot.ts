@@ -10,9 +10,9 @@ import { ink, palette, styled } from './plot-style.ts';
 import { whiskers } from './plot-whiskers.ts';
 
 export interface Axis {
-  /** What is measured, with its unit: `items/s`. */
+  /** The quantity with its unit: `items/s`. */
   readonly label: string;
-  /** A linear one begins at 0. */
+  /** A linear axis begins at 0. */
   readonly scale: 'linear' | 'log';
 }
 
@@ -36,14 +36,14 @@ export interface LineChartOptions extends ChartOptions {
 
 export interface BarSeries {
   readonly name: string;
-  /** One for each group; undefined where there is no figure. */
+  /** One for each group; undefined if there is no figure. */
   readonly values: readonly (number | undefined)[];
-  /** The least and the most seen, drawn as a whisker. */
+  /** The minimum and the maximum, drawn as a whisker. */
   readonly spreads?: readonly (readonly [least: number, most: number] | undefined)[];
 }
 
 export interface BarChartOptions extends ChartOptions {
-  /** What the groups are: `items a request`. */
+  /** The meaning of the groups: `items a request`. */
   readonly groupLabel: string;
   readonly groups: readonly string[];
   readonly series: readonly BarSeries[];
@@ -130,7 +130,7 @@ function render(option: EChartsCoreOption): string {
 
 function frame({ title, subtitle = '' }: ChartOptions, seriesCount: number): EChartsCoreOption {
   const headHeight = subtitle === '' ? 46 : 66;
-  // More than so many names may take a second line.
+  // More names than this may take a second line.
   const legendHeight = seriesCount > 5 ? 44 : 22;
   return {
     animation: false,

@@ -19,7 +19,7 @@ const assumedBy = new AccountRootPrincipal();
 events.grantIngest(new Role(stack, 'Gateway', { assumedBy }));
 events.grantReadCounters(new Role(stack, 'Analyst', { assumedBy }));
 
-/** For trials: with bearer tokens, and gone with the stack. */
+/** For trials: with bearer tokens, and deleted with the stack. */
 const trial = new DevicePipeline(stack, 'Trial', { removalPolicy: RemovalPolicy.DESTROY });
 
 new CfnOutput(stack, 'EventsUrl', { value: events.url });

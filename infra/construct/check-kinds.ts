@@ -3,7 +3,7 @@ import type { DevicePipelineProps, PipelineDomain } from './props.ts';
 
 interface Kind {
   readonly isOf: (given: unknown) => boolean;
-  /** What the prop must be. */
+  /** The required kind of the prop, for messages. */
   readonly wanted: string;
 }
 
@@ -30,7 +30,7 @@ const resource = (wanted: string, attribute: string): Kind => ({
 });
 const table = resource("a table, such as Table.fromTableName(this, 'Table', NAME)", 'tableArn');
 
-/** Of the props that are no settings: JavaScript does not check their types. */
+/** The kinds of the props that are not settings: JavaScript does not check their types. */
 const kinds = {
   alarmTopic: resource('a topic, such as new Topic(this, NAME)', 'topicArn'),
   authorizer: {
@@ -53,7 +53,7 @@ const kinds = {
   vpcSubnets: object('a selection of subnets, such as { subnetGroupName: NAME }'),
 } as const satisfies Partial<Record<keyof DevicePipelineProps, Kind>>;
 
-/** Of the props of `domain`. */
+/** The kinds of the props of `domain`. */
 const domainKinds: { readonly [Name in keyof PipelineDomain]-?: Kind } = {
   basePath: text("a path such as 'events'"),
   certificate: resource(
@@ -68,7 +68,7 @@ const domainKinds: { readonly [Name in keyof PipelineDomain]-?: Kind } = {
 
 type Shown = (value: unknown) => string;
 
-/** Returns a sentence for each prop, none of them null, that is not what its type says. */
+/** Returns a sentence for each prop that is not of its type. None of the props is null. */
 export function kindProblems(props: DevicePipelineProps, shown: Shown): string[] {
   const names = Object.keys(kinds) as (keyof typeof kinds)[];
   const problems = names.flatMap((name) => problemOf(name, props[name], kinds[name], shown));
@@ -88,5 +88,5 @@ const domainNames = Object.keys(domainKinds).map((name) => `domain.${name}`);
 function problemOf(name: string, value: unknown, { isOf, wanted }: Kind, shown: Shown): string[] {
   return value === undefined || isOf(value)
     ? []
-    : [`${name} is ${shown(value)}, but must be ${wanted}.`];
+    : [`${name} must be ${wanted}, got ${shown(value)}.`];
 }

@@ -44,7 +44,7 @@ const parsers: { [Name in Scalar]?: Parse<unknown> } = {
   },
 };
 
-/** Settings that only pass through to the template, where a token is as good as a value. */
+/** Settings that are only passed on to the template, so that a token is allowed. */
 const mayBeTokens = new Set<Scalar>([
   ...([
     'pipelineName',
@@ -84,13 +84,12 @@ export function settingsOf(construct: Construct, props: DevicePipelineProps): Pi
     if (given === undefined) settings[name] ??= setting?.default;
     else if (Token.isUnresolved(given)) {
       settings[name] = given;
-      if (!mayBeTokens.has(name))
-        problems.push(`${name} is a token, but must be known at synthesis.`);
+      if (!mayBeTokens.has(name)) problems.push(`${name} must be known at synthesis, got a token.`);
     } else {
       const parsed = (parsers[name] ?? setting?.parse)?.(given);
       if (parsed === undefined) continue;
       if ('value' in parsed) settings[name] = parsed.value;
-      else problems.push(`${name} is ${shown(given)}, but must be ${parsed.allowed}.`);
+      else problems.push(`${name} must be ${parsed.allowed}, got ${shown(given)}.`);
     }
   }
   if (props.authorizer !== undefined && props.tokens === undefined) settings['tokens'] = 'off';
@@ -112,12 +111,12 @@ const documentedNames = propNames.filter((name) => name !== 'bundlesDirectory');
 
 function nameProblems(props: unknown): string[] {
   if (typeof props !== 'object' || props === null || Array.isArray(props)) {
-    return [`props is ${shown(props)}, but must be an object, or left out.`];
+    return [`props must be an object or omitted, got ${shown(props)}.`];
   }
   const given = Object.entries(props) as [string, unknown][];
   return given.flatMap(([name, value]) => {
     if (!propNames.includes(name)) return [unknownName('prop', name, documentedNames)];
-    return value === null ? [`${name} is null; leave it out to get its default.`] : [];
+    return value === null ? [`${name} is null; omit it to get its default.`] : [];
   });
 }
 
@@ -131,7 +130,7 @@ function accessProblems(props: DevicePipelineProps): string[] {
   }
   if (authorizer instanceof HttpNoneAuthorizer) {
     problems.push(
-      'authorizer is an HttpNoneAuthorizer, which lets everyone in; leave it out, so that tokens are required.',
+      'authorizer is an HttpNoneAuthorizer, which lets everyone in; omit it, so that tokens are required.',
     );
   }
   for (const [name, scopes] of Object.entries({ ingestScopes, queryScopes })) {

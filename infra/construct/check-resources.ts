@@ -14,7 +14,7 @@ export function resourceProblems(construct: Construct, props: DevicePipelineProp
       'countersTable and ledgerTable belong together: give both, or neither for new ones.',
     );
   } else if (countersTable !== undefined && countersTable.tableArn === ledgerTable?.tableArn) {
-    problems.push('countersTable and ledgerTable are the same table, but must be two.');
+    problems.push('countersTable and ledgerTable must be two different tables.');
   }
   problems.push(...schemaProblems('countersTable', countersTable, countersKeys));
   problems.push(...schemaProblems('ledgerTable', ledgerTable, ledgerKeys));
@@ -37,7 +37,7 @@ export function resourceProblems(construct: Construct, props: DevicePipelineProp
   return [...problems, ...placed.flatMap(([name, at]) => placeProblems(construct, name, at))];
 }
 
-/** Lambda gives a function no public address, so that it reaches nothing from a public subnet. */
+/** Lambda gives a function no public address, so it can connect to nothing from a public subnet. */
 function subnetProblems({ vpc, vpcSubnets }: DevicePipelineProps): string[] {
   if (vpc === undefined) return [];
   const wanted = 'vpcSubnets must select private subnets with a way to the AWS services';
@@ -64,7 +64,7 @@ interface TableSchema {
   readonly timeToLiveSpecification?: { readonly attributeName?: string };
 }
 
-/** Compares a table that this app creates; what another created is unknown here. */
+/** Checks a table that this app creates; other tables are unknown here. */
 function schemaProblems(name: string, table: ITable | undefined, keys: TableProps): string[] {
   const own = table?.node.defaultChild as Partial<CfnTable> | undefined;
   if (table === undefined || own?.keySchema === undefined) return [];
@@ -83,7 +83,7 @@ function schemaProblems(name: string, table: ITable | undefined, keys: TableProp
   const wanted = [keys.partitionKey, keys.sortKey].map((key) => `${key?.name ?? ''} (S)`);
   const problems: string[] = [];
   if (found.join() !== wanted.join()) {
-    problems.push(`${name} has the keys ${found.join(', ')}, but must have ${wanted.join(', ')}.`);
+    problems.push(`${name} must have the keys ${wanted.join(', ')}, got ${found.join(', ')}.`);
   }
   if (timeToLiveSpecification?.attributeName !== keys.timeToLiveAttribute) {
     problems.push(
@@ -100,7 +100,7 @@ function domainProblems({ domainName, certificate, basePath }: PipelineDomain): 
   const isName = typeof domainName === 'string';
   if (isName && !Token.isUnresolved(domainName) && !/^[\w-]+(\.[\w-]+)+$/.test(domainName)) {
     problems.push(
-      `domain.domainName is '${domainName}', but must be a name such as 'events.example.org', without scheme, port and slashes.`,
+      `domain.domainName must be a name such as 'events.example.org', without scheme, port and slashes, got '${domainName}'.`,
     );
   } else if (!isName && typeof (domainName as unknown) !== 'object') {
     problems.push("domain.domainName is missing: a name such as 'events.example.org'.");
@@ -112,7 +112,7 @@ function domainProblems({ domainName, certificate, basePath }: PipelineDomain): 
   }
   if (basePath !== undefined && !/^[\w$.+!*'()-]+(\/[\w$.+!*'()-]+)*$/.test(basePath)) {
     problems.push(
-      `domain.basePath is '${basePath}', but must be a path such as 'events', without slashes around it.`,
+      `domain.basePath must be a path such as 'events', without slashes around it, got '${basePath}'.`,
     );
   }
   return problems;
@@ -125,8 +125,8 @@ interface Place {
 }
 
 /**
- * Where a resource is. An import by ARN may claim the stack that imports it; so its ARN, if given, is what
- * says where it is.
+ * The account and region of a resource. An imported resource may claim those of the stack that imports
+ * it, so they are read from its ARN, if given.
  */
 function placeOf(resource: IResource | undefined, arn?: string): Place | undefined {
   if (resource === undefined) return undefined;
@@ -135,19 +135,19 @@ function placeOf(resource: IResource | undefined, arn?: string): Place | undefin
   return { region, account };
 }
 
-/** The functions, the alarms and the API reach only what is in their own region, by its name. */
+/**
+ * The functions, the alarms and the API refer to resources by name, so these must be in their own region.
+ */
 function placeProblems(construct: Construct, name: string, place: Place | undefined): string[] {
   if (place === undefined) return [];
   const { region, account } = Stack.of(construct);
   const problems: string[] = [];
   if (differ(place.region, region)) {
-    problems.push(
-      `${name} is in ${place.region}, but must be in the region of the stack, ${region}.`,
-    );
+    problems.push(`${name} must be in the region of the stack (${region}), got ${place.region}.`);
   }
   if (place.account !== undefined && differ(place.account, account)) {
     problems.push(
-      `${name} is of the account ${place.account}, but must be of that of the stack, ${account}.`,
+      `${name} must be of the account of the stack (${account}), got ${place.account}.`,
     );
   }
   return problems;

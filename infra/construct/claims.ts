@@ -6,7 +6,7 @@ import type { Storage } from '../stack/storage.ts';
 import { outermostStack } from './outputs.ts';
 import type { PipelineDomain } from './props.ts';
 
-/** What only one pipeline may have, by app, with the path of the pipeline that has it. */
+/** By app: the keys of resources that only one pipeline may use, with the path of that pipeline. */
 const claimed = new WeakMap<object, Map<string, string>>();
 
 /** Returns the path of the pipeline that has claimed this before, if there is one. */
@@ -22,14 +22,14 @@ function claim(pipeline: IConstruct, key: string): string | undefined {
 /** Two pipelines of one name would have the same metrics. */
 export function claimName(pipeline: Construct, pipelineName: string): string[] {
   const stack = outermostStack(pipeline);
-  // Such as the name of the stack, which is a token.
+  // A token is unique only in its stack, such as the name of the stack.
   const scope = Token.isUnresolved(pipelineName) ? stack.node.path : placeKey(stack);
   const other = claim(pipeline, `name ${scope} ${pipelineName}`);
   if (other === undefined) return [];
-  return [`pipelineName is '${pipelineName}', as that of ${other}; choose another.`];
+  return [`pipelineName '${pipelineName}' is already used by ${other}; choose another.`];
 }
 
-/** The sweeper of each pipeline takes all that is in its bucket and its tables for its own. */
+/** The sweeper of a pipeline treats everything in its bucket and its tables as its own. */
 export function claimStorage(
   pipeline: IConstruct,
   { rawBucket, countersTable, ledgerTable }: Storage,
@@ -44,7 +44,7 @@ export function claimStorage(
     const kind = name === 'rawBucket' ? 'bucket' : 'table';
     const other = claim(pipeline, `${kind} ${key}`);
     if (other === undefined) return [];
-    return [`${name} is that of ${other}; each pipeline needs its own.`];
+    return [`${name} is already used by ${other}; each pipeline needs its own.`];
   });
 }
 
@@ -57,7 +57,7 @@ export function claimDomain(
     const other = claim(pipeline, `domain ${placeKey(pipeline)} ${domainName}`);
     if (other === undefined) return [];
     return [
-      `domain.domainName is '${domainName}', as that of ${other}; give the property domainName of that pipeline in place of the name, and a basePath.`,
+      `domain.domainName '${domainName}' is already used by ${other}; give the property domainName of that pipeline in place of the name, and a basePath.`,
     ];
   }
   return claimMapping(pipeline, domainName, basePath);
@@ -72,7 +72,9 @@ export function claimMapping(
   const other = claim(pipeline, `mapping ${key} ${basePath}`);
   if (other === undefined) return [];
   return [
-    `domain.basePath is ${basePath === '' ? 'missing' : `'${basePath}'`}, as that of ${other}; each pipeline of a domain needs its own.`,
+    basePath === ''
+      ? `domain.basePath is missing, and ${other} uses the domain without one; each pipeline of a domain needs its own.`
+      : `domain.basePath '${basePath}' is already used by ${other}; each pipeline of a domain needs its own.`,
   ];
 }
 

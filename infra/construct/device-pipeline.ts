@@ -35,20 +35,20 @@ import { claimDomain, claimMapping, claimName, claimStorage } from './claims.ts'
 import { addOutputs } from './outputs.ts';
 import type { AlarmName, DevicePipelineProps } from './props.ts';
 
-/** The bundles are beside the compiled construct. */
+/** The bundles are in a directory next to the compiled construct. */
 const packagedBundles = join(import.meta.dirname, 'lambda');
 
 /**
- * Takes in batches of events by HTTP, keeps every raw body and counts each item exactly once: an HTTP
- * API, four functions, a bucket, two tables, three queues, alarms and a dashboard.
+ * Receives events from a fleet of devices over HTTP, keeps every body unchanged, and counts each event
+ * exactly once: an HTTP API, four functions, a bucket, two tables, three queues, alarms and a dashboard.
  *
- * A stack may hold several. The resources with data remain when the stack is deleted, unless
+ * A stack may contain several. The resources with data remain when the stack is deleted, unless
  * `removalPolicy` is `DESTROY`.
  */
 export class DevicePipeline extends Construct {
   /** The name of the API, and of this pipeline in metrics. */
   readonly pipelineName: string;
-  /** Where clients send batches and ask for counters: the custom domain, if there is one. */
+  /** The URL to which clients send batches and queries: the custom domain, if there is one. */
   readonly url: string;
   readonly api: HttpApi;
   readonly stage: HttpStage;
@@ -135,7 +135,8 @@ export class DevicePipeline extends Construct {
 
   /**
    * Allows the grantee to send batches, signed with its AWS credentials.
-   * @throws if `authorizer` is not an `HttpIamAuthorizer`: with tokens or JWTs, IAM decides nothing.
+   * @throws if `authorizer` is not an `HttpIamAuthorizer`: with tokens or JWTs, IAM permissions have no
+   *   effect.
    */
   grantIngest(grantee: IGrantable): Grant {
     if (this.authorization === 'AWS_IAM') {
@@ -143,7 +144,7 @@ export class DevicePipeline extends Construct {
       return this.functionUrl ? grant.combine(this.functionUrl.grantInvokeUrl(grantee)) : grant;
     }
     throw new Error(
-      `grantIngest of ${this.node.path} needs authorizer: new HttpIamAuthorizer(). Clients with tokens need a token from tokensSecret, those of a JWT authorizer a JWT.`,
+      `grantIngest of ${this.node.path} needs authorizer: new HttpIamAuthorizer(). Otherwise clients need a token from tokensSecret, or a JWT if authorizer is a JWT authorizer.`,
     );
   }
 
@@ -177,10 +178,12 @@ function refuseSharedAuthorizer(
   const first = pipelineOf.get(authorizer);
   pipelineOf.set(authorizer, pipeline);
   if (first === undefined || authorizerId === undefined) return;
-  refuse(pipeline, [`authorizer is that of ${first.node.path}; create one for each pipeline.`]);
+  refuse(pipeline, [
+    `authorizer is already used by ${first.node.path}; create one for each pipeline.`,
+  ]);
 }
 
-/** What an authorizer is, is known only when a route has it. */
+/** The kind of an authorizer is known only once a route has it. */
 function authorizationProblems(
   { authorization }: Api,
   settings: PipelineSettings,
@@ -189,13 +192,13 @@ function authorizationProblems(
   const problems: string[] = [];
   if (settings.functionUrl === 'on' && ['JWT', 'CUSTOM'].includes(authorization)) {
     problems.push(
-      'functionUrl asks for tokens or IAM, but authorizer is another one; remove one of the two.',
+      'functionUrl supports only tokens or IAM, but authorizer is of another kind; remove one of the two.',
     );
   }
-  // API Gateway compares scopes only with those of a JWT.
+  // API Gateway checks scopes only of a JWT.
   if (authorization === 'JWT') return problems;
   const scopes = (['ingestScopes', 'queryScopes'] as const).filter((name) => props[name]);
-  const wanted = 'needs an authorizer of JWTs, such as HttpJwtAuthorizer.';
+  const wanted = 'needs a JWT authorizer, such as HttpJwtAuthorizer.';
   return [...problems, ...scopes.map((name) => `${name} ${wanted}`)];
 }
 

@@ -21,8 +21,8 @@ interface Described {
 /**
  * The outputs that the commands read (`engines/aws/admin/stack.ts`), in the outermost stack, because a
  * nested one has a name that CloudFormation invents. A pipeline with the id `Default` directly in its
- * stack has plain keys; others have their path before them and a hash behind, so that neither another
- * pipeline nor an output of the user has the same key.
+ * stack has plain keys; others have their path before them and a hash behind, so that they differ from
+ * those of other pipelines and from the user's outputs.
  */
 export function addOutputs(
   pipeline: Construct,
@@ -39,21 +39,25 @@ export function addOutputs(
   const output = (name: string, value: string, description: string) => {
     new CfnOutput(scope, name, { value, description }).overrideLogicalId(`${path}${name}${hash}`);
   };
-  output('ApiUrl', api.api.apiEndpoint, 'Where batches are sent to and counters asked for');
+  output('ApiUrl', api.api.apiEndpoint, 'The URL for batches and queries');
   if (functionUrl !== undefined) {
-    output('IngestUrl', addressOf(functionUrl), 'Where batches are sent to without the API');
+    output('IngestUrl', addressOf(functionUrl), 'The URL for batches without the API');
   }
   output('BucketName', resources.rawBucket.bucketName, 'The raw bodies');
   if (database !== undefined) {
     output('AthenaDatabase', database.ref, 'The tables of the raw bodies');
   }
-  output('QueueUrl', resources.queue.queueUrl, 'What waits to be counted');
+  output('QueueUrl', resources.queue.queueUrl, 'The messages that wait to be counted');
   output('TableName', resources.countersTable.tableName, 'The counters');
-  output('LedgerTableName', resources.ledgerTable.tableName, 'What has been counted');
-  output('DeadLetterQueueUrl', resources.deadLetterQueue.queueUrl, 'What could not be counted');
+  output('LedgerTableName', resources.ledgerTable.tableName, 'The records of what is counted');
+  output(
+    'DeadLetterQueueUrl',
+    resources.deadLetterQueue.queueUrl,
+    'The messages that could not be counted',
+  );
   // The command line reads these to count and to cut chunks as the functions do.
-  output('ItemsPerMessage', textOf(settings.itemsPerMessage), 'How batches are cut');
-  output('DayZone', settings.dayZone, 'On which day an item counts');
+  output('ItemsPerMessage', textOf(settings.itemsPerMessage), 'How batches are cut into messages');
+  output('DayZone', settings.dayZone, 'The rule for the day on which an item counts');
   output('KeepReceiptsDays', textOf(settings.keepReceiptsDays), 'How long the ledger is kept');
   output('RawExpiryDays', textOf(settings.rawExpiryDays), 'When raw bodies are deleted');
   if (resources.tokensSecret !== undefined) {
@@ -67,7 +71,7 @@ export function outermostStack(construct: Construct): Stack {
   return stack;
 }
 
-/** The ids below the stack, without those that logical ids leave out. */
+/** The ids below the stack, without the ids that logical ids omit. */
 function idsOf(pipeline: Construct, stack: Stack): string[] {
   const { scopes } = pipeline.node;
   const ids = scopes.slice(scopes.indexOf(stack) + 1).map(({ node }) => node.id);

@@ -1,4 +1,4 @@
-// Not from the root, with which a compiler reads the types of every service.
+// Not from the root: a compiler would then read the types of every service.
 import type { RemovalPolicy } from 'aws-cdk-lib/core';
 import type { IDomainName, IHttpRouteAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2';
 import type { ICertificate } from 'aws-cdk-lib/aws-certificatemanager';
@@ -33,7 +33,7 @@ export interface DevicePipelineProps {
 
   /**
    * When raw bodies are deleted: 30 to 36500 days, not earlier than the receipts. An existing bucket
-   * keeps its own rules; name here what they do, because the commands rely on it.
+   * keeps its own rules; give their values here, because the commands rely on them.
    * @default 'never'
    */
   readonly rawExpiryDays?: number | 'never';
@@ -75,8 +75,8 @@ export interface DevicePipelineProps {
   readonly itemsPerMessage?: number | 'packed';
 
   /**
-   * Where the raw body of a small batch is until it is counted: in an object of its own (`object`), or
-   * in its message (`queue`), which is much cheaper.
+   * Where the raw body of a small batch is stored until it is counted: in an object of its own
+   * (`object`), or in its message (`queue`), which is much cheaper.
    * @default 'object'
    */
   readonly smallBodies?: 'object' | 'queue';
@@ -114,9 +114,9 @@ export interface DevicePipelineProps {
   readonly queryScopes?: string[];
 
   /**
-   * Gives the ingest function a URL of its own, at which a million requests cost a dollar less. It asks for
-   * the same tokens; or for IAM, if `authorizer` is an `HttpIamAuthorizer`. Only `ingestConcurrency` bounds
-   * it.
+   * Gives the ingest function a URL of its own, at which a million requests cost a dollar less. It
+   * requires the same tokens, or IAM if `authorizer` is an `HttpIamAuthorizer`. Only `ingestConcurrency`
+   * limits it.
    * @default false
    */
   readonly functionUrl?: boolean;
@@ -128,7 +128,8 @@ export interface DevicePipelineProps {
   readonly corsOrigins?: string[];
 
   /**
-   * Requests per second to `POST /ingest`, on average: 1 to 100000. Above it, API Gateway answers 429.
+   * Requests per second to `POST /ingest`, on average: 1 to 100000. Above it, API Gateway responds with
+   * 429.
    * @default 500
    */
   readonly throttleRate?: number;

@@ -20,7 +20,7 @@ interface EnvironmentSettings {
   readonly id: string;
   readonly data: EnvironmentData;
   readonly variables: Readonly<Record<string, string>>;
-  /** Receives what the handler writes to its console. */
+  /** Receives the console output of the handler. */
   readonly onOutput: ((text: string) => void) | undefined;
 }
 
@@ -47,7 +47,7 @@ export class Environment {
       execArgv: [],
       stdout: true,
       stderr: true,
-      // About a tenth of the memory remains for what is not the heap.
+      // About a tenth of the memory remains for everything besides the heap.
       resourceLimits: { maxOldGenerationSizeMb: Math.floor(data.memoryMb * 0.9) },
     });
     for (const stream of [this.#worker.stdout, this.#worker.stderr]) {

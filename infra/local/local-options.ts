@@ -45,7 +45,7 @@ export function addLocalOptions(command: Command): Command {
     option(flags, `the probability that ${what}`, chance).default(0);
   const options = [
     option('--host <address>', 'the loopback address to listen on', nonEmpty).default('127.0.0.1'),
-    option('--port <number>', 'the port; 0 takes any free one', port).default(8080),
+    option('--port <number>', 'the port; 0 picks a free one', port).default(8080),
     randomly('--duplicate <chance>', 'a message is delivered twice'),
     randomly('--reorder <chance>', 'a batch of messages is shuffled'),
     randomly('--kill <chance>', 'an invocation of the process function is killed'),

@@ -28,15 +28,15 @@ import { startWire, type Wire, type WireOptions } from './emulators/wire.ts';
 const apiEnvironmentsMax = 4;
 /** The default name of the stack for commands. */
 export const localStackName = 'local';
-/** As many as the HTTP front allows connections. */
+/** The same as the limit of connections of the HTTP front. */
 const apiWaitingMax = 4_096;
 
-/** What a stack needs of the emulators. */
+/** The part of the emulators that a stack uses. */
 export type StackEmulators = Omit<Emulators, 'javaPid'>;
 
 export interface LocalStackOptions extends FunctionObserver {
   readonly template: Template;
-  /** Holds `<role>/index.mjs`, or what the template's handlers say instead of `index`. */
+  /** Contains `<role>/index.mjs`, or the file that the template's handler names instead of `index`. */
   readonly bundlesDirectory: string;
   /** The name of the stack for commands. */
   readonly name?: string;
@@ -81,7 +81,7 @@ export interface LocalStack {
   stopPollers(): Promise<void>;
   /** Resolves if an emulator ends unexpectedly. */
   readonly failed: Promise<Error>;
-  /** What functions tried so far without a permission. */
+  /** The calls that functions have tried so far without a permission. */
   readonly refusals: ReadonlySet<string>;
   /** Stops everything, the emulators last; waits up to this time for requests in flight. */
   stop(graceMs?: number): Promise<void>;

@@ -23,7 +23,7 @@ const lines = {
 
 /**
  * A database of the Glue catalogue with a table over the body groups, by day, and one over the raw bodies
- * that are objects of their own, for Athena and all that reads the catalogue. Both are metadata only.
+ * that are objects of their own, for Athena and other readers of the catalogue. Both are metadata only.
  */
 export function addAthena(
   scope: Construct,
@@ -74,7 +74,7 @@ export function addAthena(
   return database;
 }
 
-/** Athena takes letters, digits and underscores. */
+/** Athena accepts letters, digits and underscores. */
 function databaseName(scope: Construct, settings: PipelineSettings): string {
   const isToken = Token.isUnresolved(settings.pipelineName);
   const name = isToken ? usualName(scope) : physicalName(scope, settings);

@@ -5,9 +5,9 @@ import type { Construct } from 'constructs';
 import type { Functions } from './functions.ts';
 import type { Api } from './http-api.ts';
 
-/** The URL of the ingest function, beside `POST /ingest` of the API. IAM decides if it does there. */
+/** The URL of the ingest function, besides `POST /ingest` of the API. It requires IAM if the API does. */
 export function addFunctionUrl(scope: Construct, { ingest }: Functions, api: Api): FunctionUrl {
-  // Answers to batches name the receipt, which the API serves.
+  // Responses to batches contain the URL of the receipt, which the API serves.
   ingest.lambda.addEnvironment('API_URL', api.url);
   return new FunctionUrl(scope, 'FunctionUrl', {
     function: ingest.lambda,

@@ -78,7 +78,7 @@ function addFunction(scope: Construct, name: HandlerName, parts: Parts): Pipelin
   acceptFinding(
     role,
     'AwsSolutions-IAM5[Resource::*]',
-    'The two X-Ray calls that send traces know no resources.',
+    'The two X-Ray calls that send traces do not support resources.',
   );
   return { lambda, logGroup };
 }
@@ -148,7 +148,7 @@ function allowInterfaces(role: Role): void {
   acceptFinding(
     role,
     `AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/${policy}]`,
-    'The policy of AWS names the calls that connect a function to a VPC; they know no resources.',
+    'The policy of AWS names the calls that connect a function to a VPC; they do not support resources.',
   );
 }
 
@@ -172,11 +172,11 @@ function acceptRawObjects(role: Role, folders: readonly string[], { rawBucket }:
     }
   };
   if (Stack.of(rawBucket) === Stack.of(role)) accept();
-  // How a stack refers to another one is known only when the app is synthesised; then this runs.
+  // Runs at synthesis: only then is known how one stack refers to another.
   else role.node.addValidation({ validate: () => (accept(), []) });
 }
 
-/** As cdk-nag shows it in a finding. */
+/** The form in which cdk-nag shows it in a finding. */
 function shownArn(resolved: unknown): string {
   if (typeof resolved === 'string') return resolved;
   const intrinsic = resolved as Record<string, unknown>;

@@ -32,7 +32,7 @@ export interface Api {
   authorization: string;
   accessLog: LogGroup;
   domainName: IDomainName | undefined;
-  /** Of the custom domain, if there is one; without a slash at its end. */
+  /** The URL of the custom domain, if there is one; without a trailing slash. */
   url: string;
 }
 
@@ -65,7 +65,7 @@ const ingestRouteKey = HttpRouteKey.with('/ingest', HttpMethod.POST);
 export function addHttpApi(scope: Construct, parts: ApiParts): Api {
   const { settings, functions, authorizer, domain } = parts;
   if (domain?.basePath !== undefined) {
-    // For the paths of receipts. API Gateway does not tell the functions.
+    // For the paths of receipts: API Gateway does not pass the base path to the functions.
     functions.ingest.lambda.addEnvironment('BASE_PATH', domain.basePath);
   }
   const api = new HttpApi(scope, 'Api', {
@@ -150,7 +150,7 @@ function addStage(
 
 function domainOf(scope: Construct, { domainName, certificate }: PipelineDomain): IDomainName {
   if (typeof domainName !== 'string') return domainName;
-  // The props of a name without a certificate were refused.
+  // A name without a certificate has been rejected earlier.
   return new DomainName(scope, 'Domain', { domainName, certificate: certificate as ICertificate });
 }
 

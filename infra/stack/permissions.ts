@@ -29,7 +29,7 @@ const permissions: Record<HandlerName, (resources: Resources) => PolicyStatement
 function ingestPermissions(resources: Resources) {
   const { countersTable, ledgerTable, rawBucket, queue, tokensSecret } = resources;
   return [
-    // To read which counters a day has when it approaches its limit.
+    // To read the counters of a day that approaches its limit.
     allow(countersTable.tableArn, 'dynamodb:Query'),
     // To compare a replayed batch with the stored one, in both forms.
     allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:PutItem'),
@@ -117,14 +117,14 @@ function allow(resource: string, ...actions: string[]): PolicyStatement {
   return new PolicyStatement({ actions, resources: [resource] });
 }
 
-/** Allows to check whether one of the tables was restored. */
+/** Allows checking whether one of the tables was restored. */
 function describeTables({ countersTable, ledgerTable }: Resources): PolicyStatement[] {
   return [countersTable, ledgerTable].map(({ tableArn }) =>
     allow(tableArn, 'dynamodb:DescribeTable'),
   );
 }
 
-/** Allows to list raw bodies only, not other objects of the bucket. */
+/** Allows listing raw bodies only, not other objects of the bucket. */
 function listRawBodies(bucketArn: string, ...more: string[]): PolicyStatement {
   return new PolicyStatement({
     actions: ['s3:ListBucket'],

@@ -3,7 +3,7 @@ import type { Construct } from 'constructs';
 
 import type { PipelineSettings } from '../settings.ts';
 
-/** The name of a pipeline to which the props give none: that of its stack, its ids and a hash of them. */
+/** The name of a pipeline without the prop for it: the name of its stack, its ids and a hash of them. */
 export function usualName(construct: Construct): string {
   return Names.uniqueResourceName(construct, {
     maxLength: 128,

@@ -17,7 +17,7 @@ import type { Settings } from '../settings.ts';
 export function addPipelineStack(app: App, settings: Settings, bundlesDirectory: string): Stack {
   const stack = new Stack(app, settings.stackName, {
     description:
-      'device-pipeline: receives events, stores every raw body, counts each event exactly once',
+      'device-pipeline: receives events from a fleet of devices, keeps every body unchanged, and counts each event exactly once',
   });
   // This id keeps the construct out of the logical ids: stacks that exist keep their resources.
   new DevicePipeline(stack, 'Default', { ...propsOf(stack, settings), bundlesDirectory });

@@ -27,7 +27,7 @@ const common = {
 };
 
 export function addQueues(scope: Construct, settings: PipelineSettings): Queues {
-  // Until they are counted, small bodies are in the queue alone: it remains where the bucket does. The
+  // Until they are counted, small bodies are only in the queue, so it is retained if the bucket is. The
   // setting may be a token.
   const isRetained = settings.smallBodies !== 'object' && settings.removalPolicy === 'retain';
   const kept = { ...common, ...(isRetained && { removalPolicy: RemovalPolicy.RETAIN }) };
@@ -45,7 +45,7 @@ export function addQueues(scope: Construct, settings: PipelineSettings): Queues 
   acceptFinding(
     sweepFailures,
     'AwsSolutions-SQS3',
-    'It is itself where failures end up: the failure destination of the sweep function and of its schedule, which the rule does not look at.',
+    'It is itself a queue for failures: the failure destination of the sweep function and of its schedule, which the rule does not check.',
   );
   return { queue, deadLetterQueue, sweepFailures };
 }

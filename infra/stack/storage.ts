@@ -42,8 +42,8 @@ export const ledgerKeys: TableKeys = {
 };
 
 /**
- * The bucket of raw bodies, the counters table and the ledger table: those that exist, which stay as
- * they are, or new ones. New ones remain when the stack is deleted, unless `removalPolicy` is `destroy`.
+ * The bucket of raw bodies, the counters table and the ledger table: existing ones, which stay as they
+ * are, or new ones. New ones remain when the stack is deleted, unless `removalPolicy` is `destroy`.
  */
 export function addStorage(
   scope: Construct,
@@ -75,7 +75,9 @@ function addTable(
   return table as ITable;
 }
 
-/** By the policy at the end of the synthesis: an aspect may have set another, as `RemovalPolicies` does. */
+/**
+ * Uses the policy at the end of the synthesis: an aspect such as `RemovalPolicies` may have set another.
+ */
 function protectIfRetained(table: CfnTable): void {
   table.deletionProtectionEnabled = Lazy.any({
     produce: () => table.cfnOptions.deletionPolicy === CfnDeletionPolicy.RETAIN,
@@ -100,7 +102,7 @@ function addRawBucket(scope: Construct, settings: PipelineSettings): IBucket {
   acceptFinding(
     bucket,
     'AwsSolutions-S1',
-    'Only two functions of this stack read or write the bucket, the access log of the API and the names of the objects tell what came when, and a log bucket would have to be kept and paid for as long as this one.',
+    'Only two functions of this stack read or write the bucket, the access log of the API and the names of the objects show what was received when, and a log bucket would have to be kept and paid for as long as this one.',
   );
   return bucket as IBucket;
 }

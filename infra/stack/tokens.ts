@@ -24,7 +24,7 @@ export function addTokensSecret(scope: Construct, settings: PipelineSettings): S
   acceptFinding(
     secret,
     'AwsSolutions-SMG4',
-    'The tokens are in the hands of clients, which a rotation without their owner would lock out; each token can carry a date on which it expires.',
+    'Clients hold the tokens, so an automatic rotation would lock them out; each token can carry a date on which it expires.',
   );
   return secret;
 }

@@ -9,7 +9,7 @@ import type { Functions } from './functions.ts';
 import type { Queues } from './queues.ts';
 import type { PipelineSettings } from '../settings.ts';
 
-/** The triggers of the functions that no request starts: the queue and the schedule. */
+/** The triggers of the functions that do not serve requests: the queue and the schedule. */
 export function addTriggers(
   scope: Construct,
   settings: PipelineSettings,

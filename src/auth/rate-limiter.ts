@@ -29,7 +29,7 @@ export class RateLimiter {
     return 0;
   }
 
-  /** Undoes `take` for a request that will be taken again. */
+  /** Undoes `take` for a request for which it will be called again. */
   refund(caller: string, { perSecond }: RateLimit): void {
     const known = this.#fullAt.get(caller);
     if (known !== undefined) this.#fullAt.set(caller, known - 1000 / perSecond);

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 
 /**
- * What a token allows: to send batches, to read counters and metrics, or to replay batches of
- * another installation, for which the sender chooses ids, times, callers and over-limit items.
+ * The scopes of a token: send batches, read counters and metrics, or replay batches of another
+ * installation (the sender of a replay chooses ids, times, callers and over-limit items).
  */
 export type Scope = 'ingest' | 'read' | 'replay';
 
@@ -53,7 +53,7 @@ export function tokenEntry({ name, sha256, for: given, expiresAt, rate }: Token)
 }
 
 export const tokenEntryForm =
-  '{"name" (1 to 64 characters of printable ASCII),"sha256" (64 hexadecimal digits),"for":["ingest","read","replay"],"expires" (a date-time, or left out),"rate" and "burst" (requests a second and at once, or left out)}';
+  '{"name" (1 to 64 characters of printable ASCII),"sha256" (64 hexadecimal digits),"for":["ingest","read","replay"],"expires" (a date-time; optional),"rate" and "burst" (requests per second and at once; optional)}';
 
 /** Reads what `tokenEntry` writes; undefined if it is invalid. */
 export function readTokenEntry(value: unknown): Token | undefined {

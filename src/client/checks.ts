@@ -27,7 +27,7 @@ export function serverAddress(text: string): string | undefined {
 export function checkedAddress(url: string): string {
   const address = serverAddress(url);
   if (address !== undefined) return address;
-  const given = /[@?#]/.test(url) ? '' : `, and is '${url}'`;
+  const given = /[@?#]/.test(url) ? '' : `, got '${url}'`;
   const form =
     'an address such as http://127.0.0.1:8080, without user, password, query or fragment';
   throw new TypeError(`url must be ${form}${given}`);
@@ -37,7 +37,7 @@ export function checkedAddress(url: string): string {
 export function checkedToken(token: string | undefined): string | undefined {
   if (token === undefined || isBearerToken(token)) return token;
   const form = `1 to ${tokenCharactersMax} characters of visible ASCII, without spaces`;
-  throw new TypeError(`token must be ${form}; leave it out where the server asks for none`);
+  throw new TypeError(`token must be ${form}; omit it if the server requires no token`);
 }
 
 /** Fills in `defaults`. @throws RangeError for an invalid limit. */
@@ -61,5 +61,5 @@ export function timerMs(name: string, value: number): number {
 /** @throws RangeError for a smaller number, and for anything that is not a number. */
 export function atLeast(least: number, name: string, value: number): number {
   if (typeof value === 'number' && value >= least) return value;
-  throw new RangeError(`${name} must be a number of at least ${least}, and is ${String(value)}`);
+  throw new RangeError(`${name} must be a number of at least ${least}, got ${String(value)}`);
 }

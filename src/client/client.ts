@@ -24,14 +24,16 @@ import { Slots } from './slots.ts';
 
 const compress = promisify(gzip);
 
-/** AbortSignal, if the program has the types of Node.js or of browsers, otherwise never. */
+/** AbortSignal if the program includes the types of Node.js or of browsers, otherwise never. */
 type Signal = typeof globalThis extends { AbortSignal: { prototype: infer Type } } ? Type : never;
 
 /** One event of a device. Other members are stored with the raw body and otherwise ignored. */
 export interface DeviceEvent {
   readonly type: string;
   readonly state: string;
-  /** A Date, or RFC 3339 with an offset: by default the event counts on the date as written. */
+  /**
+   * A Date, or an RFC 3339 date-time with an offset; by default the event counts on the date as written.
+   */
   readonly timestamp: string | Date;
   readonly [other: string]: unknown;
 }
@@ -47,7 +49,7 @@ export interface GivenUpBatch {
   readonly events: readonly DeviceEvent[];
 }
 
-/** Why an event was refused; `field` is null for the event as a whole. */
+/** Why an event was rejected; `field` is null for the event as a whole. */
 export type Refusal = Omit<ItemError, 'index'>;
 
 export interface ClientOptions {
@@ -68,7 +70,7 @@ export interface ClientOptions {
   /** Batches of `send` with at least this many bytes are compressed (default: 1,024; `Infinity`: none). */
   readonly gzipBytesMin?: number | undefined;
   /**
-   * False: all batches are sent uncompressed, also compressed ones passed to `sendBatch` (default: true).
+   * False: all batches are sent uncompressed, even if `sendBatch` gets them compressed (default: true).
    * The client stops compressing by itself when the server answers `compression_not_supported`.
    */
   readonly compress?: boolean | undefined;
@@ -76,7 +78,7 @@ export interface ClientOptions {
   readonly retry?:
     { readonly [Name in keyof RetryLimits]?: RetryLimits[Name] | undefined } | undefined;
   /**
-   * Called for each event that the server refuses. The next `flush` rejects with what it throws or its
+   * Called for each event that the server rejects. The next `flush` rejects with what it throws or its
    * promise rejects with; the promise is not awaited.
    */
   readonly onRefused?: ((event: DeviceEvent, refusal: Refusal) => unknown) | undefined;
@@ -84,16 +86,16 @@ export interface ClientOptions {
   readonly onGaveUp?: ((batch: GivenUpBatch) => unknown) | undefined;
   /**
    * Called before each wait for a retry; errors as for `onRefused`. Without it, the client writes a line
-   * to stderr when a batch is retried for more than 5 s or has no answer for 10 s, at most every 30 s.
+   * to stderr when a batch is retried for more than 5 s or has no response for 10 s, at most every 30 s.
    */
   readonly onRetry?: ((retry: Retry) => unknown) | undefined;
   /**
-   * Called once, with the server's answer, when the client stops compressing because a gateway destroys
+   * Called once, with the server's response, when the client stops compressing because a gateway destroys
    * compressed batches; errors as for `onRefused`. Without it, the client writes a line to stderr.
    */
   readonly onCompressionOff?: ((reason: string) => unknown) | undefined;
   /**
-   * Writes those lines to another place than stderr.
+   * Writes those lines instead of stderr.
    * @internal
    */
   readonly complain?: (text: string) => void;
@@ -101,7 +103,7 @@ export interface ClientOptions {
   readonly signal?: Signal | undefined;
 }
 
-/** Events since the client was made. */
+/** Events since the client was created. */
 export interface Totals {
   readonly accepted: number;
   readonly refused: number;
@@ -109,7 +111,7 @@ export interface Totals {
 }
 
 /**
- * Events were refused or given up, and `onRefused` or `onGaveUp` was missing or failed. The message has
+ * Events were rejected or given up, and `onRefused` or `onGaveUp` was missing or failed. The message has
  * the first loss and the number of further ones.
  */
 export class DeliveryError extends Error {
@@ -125,7 +127,7 @@ export interface Client extends AsyncDisposable {
   send(event: DeviceEvent): Promise<void>;
   /**
    * Sends the buffered events, and resolves once all events of earlier calls of `send` are acknowledged,
-   * refused or given up.
+   * rejected or given up.
    * @throws DeliveryError for losses since the last `flush` that no callback has handled. Losses that no
    *   `flush` reports are written to stderr when the process ends.
    */
@@ -181,7 +183,9 @@ class BatchingClient implements Client {
       onRetry: this.#reporter?.onRetry ?? ((retry) => this.#callBack(() => onRetry?.(retry))),
       onCompressionOff: (reason) =>
         onCompressionOff === undefined
-          ? complain(`${url} does not get compressed batches intact; sending them plain: ${reason}`)
+          ? complain(
+              `compressed batches do not reach ${url} intact; sending uncompressed from now on: ${reason}`,
+            )
           : this.#callBack(() => onCompressionOff(reason)),
     };
     this.#gzipBytesMin = atLeast(0, 'gzipBytesMin', options.gzipBytesMin ?? 1024);
@@ -262,7 +266,7 @@ class BatchingClient implements Client {
   }
 
   /**
-   * Sends a batch with strict handling: if an item is invalid, nothing is stored. The answer names at
+   * Sends a batch with strict handling: if an item is invalid, nothing is stored. The response names at
    * most twenty invalid items; the client removes them and sends the rest with a new key.
    */
   async #deliver(all: readonly BufferedEvent[]): Promise<void> {
@@ -305,7 +309,7 @@ class BatchingClient implements Client {
     if (nameless === 0) return;
     this.#totals.refused += nameless;
     this.#losses.add(
-      `${nameless} of the ${events.length} events of a batch were refused, and the answer does not name them; is "Prefer: handling=strict" lost on the way to the server?`,
+      `the server rejected ${nameless} of the ${events.length} events of a batch without naming them; check whether a proxy removes the header "Prefer: handling=strict"`,
     );
   }
 
@@ -322,7 +326,7 @@ class BatchingClient implements Client {
     const { onRefused } = this.#options;
     const refusal = { field, code, message };
     const tell = onRefused && (() => onRefused(event.event, refusal));
-    this.#report(tell, `an event was refused: ${code}: ${message}`);
+    this.#report(tell, `an event was rejected: ${code}: ${message}`);
   }
 
   #giveUp(

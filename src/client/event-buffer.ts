@@ -73,7 +73,7 @@ export class EventBuffer {
     this.#closeBatch();
   }
 
-  /** Frees the memory of acknowledged, refused or given-up events. */
+  /** Frees the memory of acknowledged, rejected or given-up events. */
   release(events: readonly BufferedEvent[]): void {
     for (const event of events) this.#usedBytes -= memoryOf(event);
     this.#onSpaceFreed?.();

@@ -1,6 +1,6 @@
 /**
- * OpenSSL's errors for a server that answers in plain text: WRONG_VERSION_NUMBER and
- * PACKET_LENGTH_TOO_LONG. Node has them as the code, or as a number in the message of an EPROTO.
+ * OpenSSL's errors if a server answers in plain text: WRONG_VERSION_NUMBER and PACKET_LENGTH_TOO_LONG.
+ * Node has them as the code, or as a number in the message of an EPROTO.
  */
 const plainTextError =
   /^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG) |:error:0A0(?:0010B|000C6):/i;
@@ -11,27 +11,31 @@ interface Failure {
   readonly reason: string;
 }
 
-/** Why a request got no answer. */
+/** Why a request got no response. */
 export function describeFailure(error: unknown, timeoutMs: number): Failure {
   if (error instanceof Error && error.name === 'TimeoutError') {
-    return { code: 'TIMEOUT', reason: `no answer within ${Math.ceil(timeoutMs / 1000)} s` };
+    return { code: 'TIMEOUT', reason: `no response within ${Math.ceil(timeoutMs / 1000)} s` };
   }
   const outer = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const inner: unknown = outer instanceof AggregateError ? outer.errors[0] : outer;
   if (!(inner instanceof Error)) return { code: '', reason: String(inner) };
   const code = 'code' in inner && typeof inner.code === 'string' ? inner.code : '';
   if (plainTextError.test(`${code} ${inner.message}`)) {
-    return { code, reason: 'it does not speak TLS; is the address one with http://?' };
+    return { code, reason: 'the server does not use TLS; should the URL begin with http://?' };
   }
-  // Errors of the operating system have a `syscall`; this one is of Node's HTTP client.
+  // Errors of the operating system have a `syscall`; this one comes from Node's HTTP client.
   if (code === 'ECONNRESET' && !('syscall' in inner)) {
     return {
       code,
-      reason: 'it closed the connection without an answer; is the address one with https://?',
+      reason:
+        'the server closed the connection without a response; should the URL begin with https://?',
     };
   }
   return { code, reason: inner.message === '' ? code : inner.message };
 }
+
+/** A hint for users whose URL may belong to another program. */
+export const wrongServerHint = 'check that the URL is that of a device-pipeline server';
 
 /** A hint for users who give the address of a route instead of that of the server. */
 export function addressHint(url: string, status: number): string {

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 
 /**
- * Lost events that no callback has reported. `take` returns them for an error; those that are not
- * taken when the process ends are written to stderr.
+ * Lost events that no callback has reported. `take` returns them for an error; when the process ends, the
+ * remaining ones are written to stderr.
  */
 export class Losses {
   #first: string | undefined;
@@ -25,7 +25,7 @@ export class Losses {
   }
 }
 
-/** The most clients whose losses wait for the exit; those of further ones are written at once. */
+/** At most this many clients report their losses at the exit; further clients report theirs at once. */
 const clientsMax = 1000;
 
 /** The clients with unreported losses. While there are any, one exit listener serves all of them. */

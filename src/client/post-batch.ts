@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { timerMsMax } from './checks.ts';
-import { absence, addressHint, describeFailure } from './failure-text.ts';
+import { absence, addressHint, describeFailure, wrongServerHint } from './failure-text.ts';
 import { requestOverHttp, type HttpRequest } from './http-request.ts';
 import { uncompressed } from './uncompressed.ts';
 
@@ -43,7 +43,7 @@ export function failureOf(outcome: Exclude<PostOutcome, { kind: 'accepted' }>): 
 
 /** A failed request for a batch that will be sent again. */
 export interface Retry {
-  /** The answer, or why there was none. */
+  /** The response, or why there was none. */
   readonly reason: string;
   /** The number of requests for the batch so far. */
   readonly attempts: number;
@@ -58,9 +58,9 @@ export interface Retry {
 export interface Server {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Whether any request has got an answer. */
+  /** Whether any request has got a response. */
   reached: boolean;
-  /** Whether to send compressed bodies; false once an answer says that a gateway destroys them. */
+  /** Whether to send compressed bodies; false once a response says that a gateway destroys them. */
   takesCompressed: boolean;
 }
 
@@ -77,7 +77,7 @@ export interface Batch {
 /** How long to retry; all limits apply. */
 export interface RetryLimits {
   attemptsMax: number;
-  /** For one request with its answer. */
+  /** For one request with its response. */
   attemptMsMax: number;
   totalMsMax: number;
   /** In total, for a server that has never answered: it is more likely absent than busy. */
@@ -114,7 +114,7 @@ export interface Effects {
  */
 export interface PostHooks {
   onRetry?: (retry: Retry) => void;
-  /** Called once per server, with its answer to the first compressed body. */
+  /** Called once per server, with its response to the first compressed body. */
   onCompressionOff?: (reason: string) => void;
 }
 
@@ -128,7 +128,7 @@ export const realEffects: Effects = {
 
 /** Statuses of temporary failures. */
 const retryableStatuses = new Set([408, 429, 502, 503, 504]);
-/** Statuses of 500 and above that stay the same however often one tries. */
+/** 5xx statuses that a retry does not change. */
 const permanentStatuses = new Set([501, 505]);
 
 /**
@@ -162,7 +162,7 @@ export function serverAt(
 }
 
 /**
- * Posts a batch until it gets a final answer or reaches the limits; never rejects.
+ * Posts a batch until it gets a final response or reaches the limits; never rejects.
  * @internal
  */
 export async function postBatch(
@@ -204,7 +204,7 @@ export async function postBatch(
 /** Says that the server's Retry-After exceeds the limits. */
 function waitTooLong(retryAfterMs: number, totalMsMax: number): string {
   const [asked, most] = [retryAfterMs, totalMsMax].map((ms) => Math.ceil(ms / 1000));
-  return `the server asks to wait ${asked} s, and a batch is tried for ${most} s at most`;
+  return `the server asks to wait ${asked} s, but a batch is retried for at most ${most} s`;
 }
 
 type Settled = PostOutcome extends infer Outcome
@@ -217,7 +217,7 @@ type Attempt =
   | Settled
   | { kind: 'retry'; code: string; reason: string; retryAfterMs: number; connected: boolean };
 
-/** What the requests for a batch have in common. */
+/** The parts that all requests for a batch share. */
 interface Post {
   readonly server: Server;
   readonly batch: Batch;
@@ -291,7 +291,7 @@ function interpret({ server, batch, effects }: Post, response: Response, text: s
 
   const { enqueued, rejected, raw_key: rawKey, already_there: isKnown } = body;
   if (typeof enqueued !== 'number' || typeof rawKey !== 'string') {
-    const foreign = 'the answer is not one of device-pipeline; is this its address?';
+    const foreign = `unexpected response; ${wrongServerHint}`;
     return { kind: 'refused', status, code: 'unexpected_answer', detail: foreign, errors: [] };
   }
   return {
@@ -321,7 +321,7 @@ function backoffMs(attempts: number, limits: RetryLimits, random: () => number):
 }
 
 /**
- * The text of an answer, cut at `bytesMax` because any program may be at the address.
+ * The text of a response, cut at `bytesMax` because any program may be at the address.
  * @internal
  */
 export async function readText(response: Response, bytesMax: number): Promise<string> {

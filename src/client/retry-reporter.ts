@@ -2,7 +2,7 @@ import type { Retry } from './post-batch.ts';
 
 /** A batch is reported if its retries, including the next wait, take longer than this, */
 const reportAfterMs = 5_000;
-/** or if its request has no answer after this time, */
+/** or if its request has no response after this time, */
 const noAnswerAfterMs = 10_000;
 /** but at most once in this time, so that an outage does not flood the output. */
 const reportEveryMs = 30_000;
@@ -30,7 +30,7 @@ export class RetryReporter {
     if (elapsedMs + waitMs < reportAfterMs) return;
     const since = elapsedMs < 1000 ? '' : ` for ${Math.floor(elapsedMs / 1000)} s`;
     const after = waitMs < 1000 ? '' : ` in ${Math.ceil(waitMs / 1000)} s`;
-    this.#report(`has not taken a batch${since}; trying again${after}: ${reason}`);
+    this.#report(`has not accepted a batch${since}; retrying${after}: ${reason}`);
   };
 
   /** Reports a batch that has no outcome for long although no retry was reported. */
@@ -38,7 +38,7 @@ export class RetryReporter {
     const startedAt = this.#now();
     const timer = setInterval(() => {
       const seconds = Math.round((this.#now() - startedAt) / 1000);
-      this.#report(`has not answered a batch for ${seconds} s; waiting`);
+      this.#report(`has not responded to a batch for ${seconds} s; still waiting`);
     }, noAnswerAfterMs).unref();
     try {
       return await outcome;

@@ -26,7 +26,7 @@ export async function uncompressed<Batch extends Body>(batch: Batch): Promise<Ba
     const headers = Object.fromEntries(all.filter((header) => !isEncoding(header)));
     return { ...batch, body, headers };
   } catch {
-    // The server's answer says what is wrong.
+    // The server's response says what is wrong.
     return undefined;
   }
 }

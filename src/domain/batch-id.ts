@@ -8,9 +8,9 @@ const rawKeyForm = /^raw\/(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)-([0-9a-f
 export const positionMax = 2 ** 48 - 1;
 
 /**
- * A UUIDv8 (RFC 9562, 5.8) with the batch's position in the log in its first 48 bits; the rest,
- * except version and variant, is random, so that ids cannot be guessed from positions. It never has the
- * mark of `readCarriedBatchId`, so that a stack to which it is replayed takes it for no such id.
+ * A UUIDv8 (RFC 9562, 5.8) with the batch's position in the log in its first 48 bits; the rest, except
+ * version and variant, is random, so that ids cannot be guessed from positions. It never has the marker
+ * of carried batches, so that a stack that receives it by replay does not mistake it for the id of one.
  * `random` is 10 bytes.
  */
 export function batchIdAtPosition(place: number, random: Uint8Array): Uint8Array {
@@ -57,25 +57,25 @@ export function readRawKey(rawKey: string): { batchId: BatchId; receivedAt: numb
 }
 
 /**
- * The digits of the version and of the byte with the variant, in the id of a batch whose message carries
- * its body. Earlier versions of the pipeline gave these ids the UUID version of all others, 7.
+ * The markers in the id of a carried batch: the digit of the UUID version, and the byte that contains the
+ * variant. Earlier versions of the pipeline used UUID version 7, as for all other ids.
  */
 const [carriedVersion, earlierCarriedVersion, carriedMark] = ['8', '7', 'bf'] as const;
 const carriedMarkByte = Number.parseInt(carriedMark, 16);
 
-/** A random byte as the one with the variant, and without the mark. */
+/** A random byte that contains the variant and is not the marker of carried batches. */
 function variantWithoutMark(random: number): number {
   const variant = 0x80 | (random & 0x3f);
   return variant === carriedMarkByte ? carriedMarkByte - 1 : variant;
 }
 
-/** The most items that the id of a batch can name whose message carries its body. */
+/** The most items that the id of a carried batch can encode. */
 export const carriedItemsMax = 255;
 
 /** The ids in a block: their dedup records share a row, which must stay below 1 KB. */
 export const blockIdsMax = 100;
 
-/** What the id of a batch says whose message carries its body; undefined for other batches. */
+/** Reads the id of a carried batch; undefined for other ids. */
 export function readCarriedBatchId(
   id: string,
 ): { readonly items: number; readonly receivedAt: number } | undefined {
@@ -85,21 +85,21 @@ export function readCarriedBatchId(
   return items === 0 ? undefined : { items, receivedAt };
 }
 
-/** An id of `batchIdMaker` by its block, and by a number that no other id of the block has. */
+/** The block of an id of `batchIdMaker`, and a number that is unique in the block. */
 export interface PlaceInBlock {
   readonly block: string;
   /** A whole number below 2^36. */
   readonly number: number;
 }
 
-/** The block of an id of a batch whose message carries its body; undefined for all other ids. */
+/** The block of the id of a carried batch; undefined for other ids. */
 export function placeInBlock(id: BatchId): PlaceInBlock | undefined {
   if (id[14] !== carriedVersion || readCarriedBatchId(id) === undefined) return undefined;
   const digits = id.slice(9, 13) + id.slice(15, 18) + id.slice(21, 23);
   return { block: `${id.slice(0, 8)}-${id.slice(24)}`, number: Number.parseInt(digits, 16) };
 }
 
-/** The id at a place: the inverse of `placeInBlock`. */
+/** The id for a block and a number: the inverse of `placeInBlock`. */
 export function batchIdInBlock({ block, number }: PlaceInBlock): BatchId {
   const digits = number.toString(16).padStart(9, '0');
   const [low, count, items] = [digits.slice(0, 4), digits.slice(4, 7), digits.slice(7)];
@@ -107,15 +107,15 @@ export function batchIdInBlock({ block, number }: PlaceInBlock): BatchId {
   return `${high}-${low}-${carriedVersion}${count}-${carriedMark}${items}-${node}`;
 }
 
-/** `carriedItems`: the number of items of a batch whose message carries its body. */
+/** `carriedItems`: the number of items of a carried batch. */
 export type BatchIdMaker = (now: number, carriedItems?: number) => BatchId;
 
 /**
- * Returns a function that makes ids with 48 bits of time, 12 that count within a millisecond (RFC 9562,
- * 6.2, method 1), and 62 random ones. So they sort by time; those of one maker sort strictly. They are
- * UUIDv7. Only a batch whose message carries its body has a UUIDv8 instead, which says in the place of
- * random bits that it is one, how many items it has, and its block: 48 random bits that `blockIdsMax`
- * ids of a maker share. `now` is milliseconds since 1970, `random` returns the given number of bytes.
+ * Returns a function that creates ids with 48 bits of time, 12 that count within a millisecond (RFC 9562,
+ * 6.2, method 1), and 62 random ones. So they sort by time; those of one function sort strictly. They are
+ * UUIDv7. Only a carried batch has a UUIDv8, which encodes in place of random bits the marker of carried
+ * batches, the number of items, and the block: 48 random bits that `blockIdsMax` ids of one function
+ * share. `now` is milliseconds since 1970, `random` returns the given number of bytes.
  */
 export function batchIdMaker(random: (bytes: number) => Uint8Array): BatchIdMaker {
   let time = 0;
@@ -144,8 +144,9 @@ export function batchIdMaker(random: (bytes: number) => Uint8Array): BatchIdMake
 }
 
 /**
- * An id of the embedded engine is a UUIDv8, too, with a position in the log in the place of the time, in
- * bytes. Its earlier versions gave one in 64 of them the mark: those are known by this up to 1.58 TB.
+ * Ids of the embedded engine are UUIDv8, too, with a log position (in bytes) in place of the time.
+ * Earlier versions of it could set the marker by chance, in one id of 64. Read as a time, a position
+ * below 1.58 TB is before 2020, so such an id is not taken as one of a carried batch.
  */
 const carriedTimeMin = Date.UTC(2020, 0);
 

@@ -12,7 +12,7 @@ import { dateOfTimestamp } from './timestamp.ts';
 /** The nesting limit of a body, including members other than ours; deeper is invalid JSON. */
 export const jsonDepthMax = 64;
 
-/** The most item errors in an answer; further ones are only counted. */
+/** The most item errors in a response; further ones are only counted. */
 export const itemErrorsMax = 20;
 
 /** An error of one item: `index` is its index in `processed_devices`, from 0. */
@@ -61,7 +61,7 @@ export function readBatch(
 }
 
 /**
- * The ascending indexes of the valid items that `admits` refuses. It is called once for each valid
+ * The ascending indexes of the valid items that `admits` rejects. It is called once for each valid
  * item, in order. @throws if the body is not readable.
  */
 export function findOverLimit(

@@ -13,7 +13,7 @@ export function counterName({ type, state }: Pick<Counter, 'type' | 'state'>): s
 }
 
 interface KnownCounters {
-  /** Whether the counter exists, or is certain to. */
+  /** Whether the counter exists or certainly will. */
   has(counter: Counter): boolean;
   /** How many new counters fit the limit of the day. */
   newCountersLeft(date: CalendarDate): number;

@@ -28,14 +28,14 @@ export function isDayZone(name: string): boolean {
   return canonicalDayZone(name) !== undefined;
 }
 
-/** Whether two names are of the same day rule: zones have several names, in upper or lower case. */
+/** Whether two names mean the same day rule: zones have several names, in upper or lower case. */
 export function isSameDayZone(one: string, other: string): boolean {
   if (one === other) return true;
   const zone = canonicalDayZone(one);
   return zone !== undefined && zone === canonicalDayZone(other);
 }
 
-/** The name that all names of a zone share; it may be an older one. Undefined for no day rule. */
+/** The canonical name of a zone, which may be an older one. Undefined for other texts. */
 function canonicalDayZone(name: string): string | undefined {
   if (name === asWritten) return name;
   // Intl also accepts offsets such as +01:00, which have no daylight saving time.

@@ -25,7 +25,7 @@ export type ItemErrorCode =
   | 'control_character'
   | 'edge_whitespace'
   | 'not_rfc3339'
-  /** The item is valid, but over the limit of counters of its day. */
+  /** The item is valid, but exceeds the counter limit of its day. */
   | 'too_many_counters';
 
 /** The errors of one field by itself. */
@@ -38,16 +38,16 @@ const fieldErrors: Record<FieldErrorCode, string> = {
   blank: 'must not be empty or only white space',
   too_long: `must be at most ${fieldBytesMax} bytes of UTF-8`,
   not_unicode: 'must be well-formed Unicode, without lone surrogates',
-  control_character: 'must not hold control characters (U+0000 to U+001F, U+007F)',
+  control_character: 'must not contain control characters (U+0000 to U+001F, U+007F)',
   edge_whitespace: 'must not begin or end with white space',
   not_rfc3339:
-    'must be an RFC 3339 date-time of a day that the calendar has, such as 2023-06-16T13:00:00Z',
+    'must be an RFC 3339 date-time with a valid calendar date, such as 2023-06-16T13:00:00Z',
 };
 
 /** All item errors, with the text that follows the name of the field. */
 export const itemErrors: Readonly<Record<ItemErrorCode, string>> = {
   ...fieldErrors,
-  too_many_counters: 'needs a new counter on a day that has reached its limit of counters',
+  too_many_counters: 'needs a new counter, but its day has reached the counter limit',
 };
 
 /** Why a field of an item, or the whole item (`field` null), is invalid. */
@@ -99,8 +99,8 @@ export function readDeviceEvent(
 
 /** The error of an over-limit item. */
 export function tooManyCounters({ date }: DeviceEvent): FieldError {
-  // The message omits the limit, so that a retry gets the same answer after the limit has changed.
-  const message = `the item needs a new counter, and ${date} has reached its limit of counters; use types and states that the day has, or raise the limit`;
+  // The message omits the limit, so that a retry gets the same response after the limit has changed.
+  const message = `the item needs a new counter, but ${date} has reached its counter limit; use types and states that already exist on that day, or raise the limit`;
   return { field: null, code: 'too_many_counters', message };
 }
 
@@ -110,7 +110,7 @@ export function nameError(field: 'type' | 'state', name: string): FieldError | u
   return code && fieldError(field, code);
 }
 
-const controlCharacter = /[\u0000-\u001f\u007f]/; // oxlint-disable-line no-control-regex -- it looks for control characters
+const controlCharacter = /[\u0000-\u001f\u007f]/; // oxlint-disable-line no-control-regex -- it searches for control characters
 const onlyWhiteSpace = /^\p{White_Space}*$/u;
 const edgeWhiteSpace = /^\p{White_Space}|\p{White_Space}$/u;
 /** A quick check for valid names: printable ASCII without white space at either end. */

@@ -31,7 +31,7 @@ const problems = {
   host_not_allowed: [421, 'Host not allowed'],
   idempotency_key_reused: [422, 'Idempotency key already used with another body'],
   replay_conflict: [422, 'Batch id already used by another batch'],
-  replay_differs: [422, 'Replayed batch is read differently here'],
+  replay_differs: [422, 'Replayed batch is interpreted differently here'],
   replay_undecidable: [422, 'Cannot determine whether the replayed batch was counted'],
   too_many_requests: [429, 'Too many requests'],
   headers_too_large: [431, 'Request header fields too large'],

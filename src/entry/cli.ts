@@ -59,7 +59,7 @@ function packageVersion(): string {
 function program(): Command {
   const root = new Command('device-pipeline')
     .description(
-      'Receives events from a fleet of devices, stores every raw body, and counts each event exactly once.',
+      'Receives events from a fleet of devices, keeps every body unchanged, and counts each event exactly once.',
     )
     .version(packageVersion())
     .exitOverride()
@@ -260,7 +260,7 @@ instead of log: remove the directory and start again.`;
 
 function addRestore(root: Command): void {
   const command = addCommand(root, 'restore', {
-    description: 'make a data directory from an archive (serve --archive)',
+    description: 'create a data directory from an archive (serve --archive)',
     notes: restoreNotes,
     examples: [
       'restore --from s3://my-bucket/pipeline --data-dir ./restored',
@@ -348,7 +348,7 @@ function addDlq(root: Command): void {
     process.exitCode = await dlqRedrive(chosenDeadLetters(redrive, ids));
   });
   const drop = addChoiceOptions(dlq.command('drop [ids...]'));
-  drop.description('decide that they are never counted; they stay on record');
+  drop.description('give dead letters up: they are never counted, but stay on record');
   drop.action(async (ids: string[]) => {
     const { dlqDrop } = await import('./dlq/dlq.ts');
     process.exitCode = await dlqDrop(chosenDeadLetters(drop, ids));

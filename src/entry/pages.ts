@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 
 import { pageOf, type Page, type Pages } from '../http/app/pages.ts';
 
-/** Written by `tools/build-dashboard.ts` beside the files. */
+/** Written by `tools/build-dashboard.ts` into the same directory. */
 interface Manifest {
   readonly pages: Readonly<
     Record<string, { file: string; contentType: string; isForever: boolean }>

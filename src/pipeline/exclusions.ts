@@ -5,7 +5,7 @@ import { AllItemsOverLimit, type Batch } from './ports.ts';
 import { inflateStored, readStored } from './recount.ts';
 
 /**
- * The batch without its over-limit items, those whose counters `admits` refuses in item order.
+ * The batch without its over-limit items, those whose counters `admits` rejects, in item order.
  * @throws {AllItemsOverLimit} if the batch is refused for them.
  */
 export function rejectOverLimitItems(

@@ -3,9 +3,9 @@ import { hash } from 'node:crypto';
 import type { EarlierBatch, Idempotency } from './ports.ts';
 
 /*
- * When the answer to a batch is lost, the client sends the batch again with the same key. `ingest` then
+ * When the response to a batch is lost, the client sends the batch again with the same key. `ingest` then
  * finds the earlier batch (`Intake.recall`, and `Intake.accept` for simultaneous attempts) and gives its
- * answer again.
+ * response again.
  */
 
 /** The key of a batch with the hash of its inflated body; undefined without a key. */

@@ -43,10 +43,10 @@ interface Assessment {
 }
 
 /**
- * Reads a batch and then refuses it, or stores and queues it. It is stored if at least one item is
- * valid (if strict: all) or the list is empty. A retry, with the same key and the same body as an
- * earlier batch, gets the earlier answer before any other check. Over-limit items are rejected like
- * invalid ones.
+ * Reads a batch and then refuses it, or stores and queues it. It is stored if at least one item is valid
+ * (if strict: all) or the list is empty. A retry, with the same key and the same body as an earlier
+ * batch, gets the earlier response before any other check. Over-limit items are rejected like invalid
+ * ones.
  */
 export async function ingest(
   submission: Submission,
@@ -112,8 +112,8 @@ async function store(
 }
 
 /**
- * The outcome for a key that is already used: the earlier answer, or a refusal if the body differs.
- * The answer need not be stored: the same body with the same over-limit items gives it again.
+ * The outcome for a key that is already used: the earlier response, or a refusal if the body differs. The
+ * response need not be stored: the same body with the same over-limit items gives it again.
  */
 function outcomeOfRetry(
   earlier: EarlierBatch,
@@ -150,7 +150,7 @@ function itemsProblem(
   const why =
     excluded === 0
       ? ''
-      : ` ${excluded} of them are valid, but exceed the limit of counters of their days.`;
+      : ` ${excluded} of them are valid, but their days have reached the counter limit.`;
   if (events.length === 0) {
     const detail =
       excluded === 0

@@ -35,7 +35,7 @@ export interface Submission<Body extends BorrowedBody = Uint8Array> {
   /** The owner of the idempotency key; empty without a token. */
   readonly caller: string;
   readonly idempotencyKey: string | undefined;
-  /** Set for a replayed batch: what it was at its source. */
+  /** Set for a replayed batch: how its source accepted it. */
   readonly replayOf?: ReplayOrigin;
 }
 
@@ -129,7 +129,7 @@ export class AllItemsOverLimit extends Error {
   readonly excluded: readonly number[];
 
   constructor(excluded: readonly number[]) {
-    super(`${excluded.length} items exceed the limit of counters of their days`);
+    super(`${excluded.length} items exceed the counter limits of their days`);
     this.excluded = excluded;
   }
 }
@@ -238,7 +238,10 @@ export interface RawBatch extends StoredBatch {
 
 /** A raw batch without its body. */
 export type BatchDetails = Pick<RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'> & {
-  /** This and the next two: if the engine records them. The token name of the sender, or empty. */
+  /**
+   * The token name of the sender, or empty. This and the next two members are absent if the engine does
+   * not record them.
+   */
   readonly caller?: string | undefined;
   readonly idempotencyKey?: string | undefined;
   /** The id of the log that received the batch, in hexadecimal. */
@@ -317,7 +320,7 @@ export interface ArchiveState {
   readonly problem: string | undefined;
 }
 
-/** Takes batches. A `BorrowedBody` must be copied before `ingest` returns its promise. */
+/** Accepts batches. A `BorrowedBody` must be copied before `ingest` returns its promise. */
 export interface Ingest<Body extends BorrowedBody = Uint8Array> {
   /** Invalid input is an outcome, not an error. A property, because TypeScript compares methods loosely. */
   readonly ingest: (submission: Submission<Body>) => Promise<IngestOutcome>;
@@ -326,7 +329,7 @@ export interface Ingest<Body extends BorrowedBody = Uint8Array> {
 /** Answers queries. */
 export interface Queries {
   /**
-   * Answers a request to `/stats`; `unchanged` if `known` has the version of the answer. An aborted
+   * Answers a request to `/stats`; `unchanged` if `known` has the version of the response. An aborted
    * `signal` cancels the request.
    * @throws {Unavailable} if the counters cannot be read now.
    */

@@ -8,7 +8,7 @@ import type { RawBatch } from './ports.ts';
 /** Above any limit that was in force when a body was received. */
 const inflatedBytesMax = 1024 * 1024 * 1024;
 
-/** A stored batch as far as recounting needs it. */
+/** The part of a stored batch that recounting needs. */
 export type RecountedBatch = Pick<
   RawBatch,
   'body' | 'encoding' | 'accepted' | 'rejected' | 'excluded'

@@ -1,4 +1,4 @@
-import type { Difference } from './audit.ts';
+import type { Difference } from './findings.ts';
 import type {
   BatchDetails,
   ContentEncoding,
@@ -8,13 +8,13 @@ import type {
 } from './ports.ts';
 
 /*
- * The operators' port: what the commands `raw`, `dlq`, `audit`, `rebuild`, `replay` and `stats` need of an
- * engine. Each engine implements it on its kind of storage; src/entry/cli/open-store.ts chooses the engine,
- * and the commands parse options, call the port and print. test/contract/ports/store-admin-contract.ts
- * runs on every engine.
+ * The operators' port: what the commands `raw`, `dlq`, `audit`, `rebuild`, `replay` and `stats` need of
+ * an engine. Each engine implements it on its kind of storage; src/entry/cli/open-store.ts chooses the
+ * engine, and the commands parse options, call the port and print.
+ * test/contract/ports/store-admin-contract.ts runs on every engine.
  *
- * All times are milliseconds since 1970. Every method may be called while the store takes batches. Errors
- * are instances of Error whose messages name what is wrong and what to do.
+ * All times are milliseconds since 1970. Every method may be called while the store accepts batches.
+ * Errors are instances of Error whose messages name what is wrong and what to do.
  */
 
 type Awaitable<T> = T | Promise<T>;
@@ -41,15 +41,15 @@ export interface StoreAdmin {
    */
   openCounters(): OpenedCounters;
   /**
-   * Counts the raw bodies again and compares the result with the counters and all records beside them.
-   * Reports each difference as soon as it is certain; what may still change is not a difference.
+   * Counts the raw bodies again and compares the result with the counters and all related records.
+   * Reports each difference as soon as it is certain; a value that may still change is not reported.
    * @throws if bodies, counters or records cannot be read at all.
    */
   audit(options: AuditOptions, events: ReadingEvents): Awaitable<AuditReport>;
   /**
-   * Makes the counters from the raw bodies, while batches are accepted and counted. The old counters
-   * are kept until `dropReplaced`. An interrupted rebuild leaves every count as it was or as it must
-   * be, and the next one continues it. Reports all differences before it changes a counter.
+   * Computes the counters from the raw bodies, while batches are accepted and counted. The old counters
+   * are kept until `dropReplaced`. An interrupted rebuild leaves every counter unchanged or correct, and
+   * the next one continues it. Reports all differences before it changes a counter.
    * @throws if bodies are damaged or missing, unless they are to be left out; then nothing is changed.
    */
   rebuild(options: RebuildOptions, events: ReadingEvents): Awaitable<RebuildReport>;
@@ -58,7 +58,7 @@ export interface StoreAdmin {
   /** Restores the old counters of the last rebuild; absent if the engine cannot. */
   restoreReplaced?(): Awaitable<ReplacedCounters>;
   /**
-   * What a replay of this store must know beside the listing of its raw bodies.
+   * What a replay of this store needs besides the listing of its raw bodies.
    * @throws if it is unknown which batches are dead letters.
    */
   replayFacts(): Awaitable<ReplayFacts>;
@@ -96,10 +96,10 @@ export interface DateRange {
   readonly to: string;
 }
 
-/** What `audit` and `rebuild` report to while they read. */
+/** Receives the reports of `audit` and `rebuild` while they read. */
 export interface ReadingEvents {
   readonly onDifference: (difference: Difference) => void;
-  /** Called now and then with how much is read, and of how much. */
+  /** Called from time to time with how much is read, and of how much. */
   readonly onProgress: (done: number, total: number, unit: ProgressUnit) => void;
   /** Called before anything large is read, with a line that says what the reading will cost. */
   readonly onEstimate: (text: string) => void;
@@ -108,7 +108,10 @@ export interface ReadingEvents {
 export type ProgressUnit = 'bytes' | 'bodies';
 
 export interface AuditOptions extends ReadingOptions {
-  /** If set, only these batches are audited, and no counters: these do not know when items came. */
+  /**
+   * If set, only these batches are audited, and no counters: counters do not record when items were
+   * received.
+   */
   readonly received: ReceivedRange | undefined;
 }
 
@@ -119,7 +122,7 @@ export interface AuditReport {
   readonly counters: number;
   /** How many of the reported differences are counters that changed too often to be compared. */
   readonly unsettled: number;
-  /** What else the operator must know, a line each. */
+  /** Further information for the operator, a line each. */
   readonly notes: readonly string[];
   /** The report as members of the JSON output, in their order. */
   readonly members: object;
@@ -139,13 +142,13 @@ export interface RebuildReport {
   readonly isSwitched: boolean;
   /** As in `AuditReport`. */
   readonly notes: readonly string[];
-  /** What was done, in one line. */
+  /** The outcome, in one line. */
   readonly result: string;
   readonly members: object;
 }
 
 export interface ReplacedCounters {
-  /** Whether there were any. */
+  /** Whether there were old counters. */
   readonly wereKept: boolean;
   /** How many; undefined if the engine keeps all of them. */
   readonly counters?: number | undefined;
@@ -188,7 +191,7 @@ export interface RawBatchEntry {
   readonly damage?: never;
   readonly rawKey: string;
   readonly receivedAt: number;
-  /** Its place in the listing: increases from batch to batch, in a unit of the engine. */
+  /** Its position in the listing: increases from batch to batch, in a unit of the engine. */
   readonly at: number;
   /** The size of the body as received. */
   readonly bytes: number;
@@ -201,7 +204,7 @@ export interface RawBatchEntry {
 /** The dead letters of a store. A call that is interrupted may be repeated. */
 export interface DeadLetters {
   /**
-   * Passes the dead letters to `show`, those that were dropped last, and waits for it after each page.
+   * Passes the dead letters to `show` a page at a time, dropped ones last, and awaits it.
    * @param limit the number to read at most, if reading hides them from others for a while.
    */
   list(
@@ -215,20 +218,20 @@ export interface DeadLetters {
   }>;
   /**
    * Tries again to count the chosen dead letters, except dropped ones.
-   * @param report called for each with its id and what became of it, in a few words.
+   * @param report called for each with its id and the outcome, in a few words.
    */
   redrive(
     selection: DeadLetterSelection,
     report: (id: string, outcome: string) => void,
   ): Awaitable<RedriveResult>;
-  /** Decides that the chosen dead letters are never counted. They stay on record. */
+  /** Gives up the chosen dead letters: they are never counted, but stay on record. */
   drop(selection: DeadLetterSelection): Awaitable<DropResult>;
 }
 
 export interface DeadLetterSelection {
   /**
    * Whether to act on a dead letter. Called once for each.
-   * @param names what it may be called by: its id, batch id and raw key.
+   * @param names the names that select it: its id, batch id and raw key.
    */
   readonly isChosen: (names: readonly string[], reason: string) => boolean;
   /** As in `list`. */
@@ -239,7 +242,7 @@ export interface RedriveResult {
   /** Whether they are counted now, or sent to the processor, which counts them later. */
   readonly how: 'counted' | 'sent';
   readonly done: number;
-  /** Those that stay dead letters. An id is empty if the stored bytes are damaged. */
+  /** The ones that stay dead letters. An id is empty if the stored bytes are damaged. */
   readonly left: readonly { readonly id: string; readonly reason: string }[];
   readonly isMore: boolean;
 }
@@ -278,13 +281,13 @@ export interface ReplayFacts {
   readonly total: number | undefined;
   /** The `at` of batches that are dead letters: not counted here, and so not replayed. */
   readonly deadLetters: ReadonlySet<number>;
-  /** What the store has deleted of its raw bodies, in a sentence; undefined: nothing. */
+  /** A sentence on the raw bodies that the store has deleted; undefined: none. */
   readonly missing: string | undefined;
   /** Whether the listing has the idempotency keys of batches that were sent with one. */
   readonly hasKeys: boolean;
 }
 
-/** A store that takes batches of another installation. */
+/** A store that accepts batches of another installation. */
 export interface ReplayTarget {
   /** The name of the store in messages. */
   readonly name: string;

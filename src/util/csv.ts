@@ -1,5 +1,5 @@
 /**
- * What makes a spreadsheet take a field for a formula, and the apostrophe that keeps it from that.
+ * Prefixes that a spreadsheet interprets as a formula, and the apostrophe, which prevents that.
  * Source: OWASP, "CSV Injection".
  */
 const formulaStart = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20']/u;

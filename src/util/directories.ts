@@ -28,10 +28,10 @@ function make(path: string, mode: number): void {
     mkdirSync(path, { mode });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    // Another process may have made it meanwhile.
+    // Another process may have created it meanwhile.
     if (code === 'EEXIST' && isDirectory(path)) return;
     if (code !== 'ENOENT') throw error;
-    const message = `${dirname(path)} accepts no directories, so ${path} cannot be made`;
+    const message = `cannot create ${path}: ${dirname(path)} does not allow new directories`;
     throw Object.assign(new Error(message, { cause: error }), { code });
   }
 }

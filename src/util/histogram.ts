@@ -4,7 +4,7 @@
  */
 export class Histogram {
   readonly #bounds: readonly number[];
-  /** The count of each bucket, the count above all bounds, and the sum. */
+  /** The count of each bucket, the count above all bounds, and the sum of the durations. */
   readonly #numbers: Float64Array;
 
   /** @param bounds upper ends of the buckets, ascending, in seconds. */

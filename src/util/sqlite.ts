@@ -14,7 +14,7 @@ const primaryCodes: Record<number, SqliteFailure> = {
   26: 'corrupt',
 };
 
-/** SQLITE_IOERR_SHMSIZE: the disk has no room for the index of the write-ahead log. */
+/** SQLITE_IOERR_SHMSIZE: the disk has no space for the index of the write-ahead log. */
 const sharedMemoryFull = 10 | (19 << 8);
 
 /** The kind of a SQLite error; undefined for other errors and other kinds. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 const copies = join(import.meta.dirname, 'cases');
-/** The specification, for who has it beside the repository; the others have its copies. */
+/** The specification, if it is next to the repository; otherwise its copies. */
 const originals = join(import.meta.dirname, '../../../shared/contract');
 const hasOriginals = existsSync(originals);
 /** The specification's SHA-256: changed together with the copies, when the specification is. */

@@ -132,7 +132,7 @@ const strict = { prefer: 'handling=strict' };
 const key = (name: string) => ({ 'idempotency-key': name });
 
 const cases: Record<string, { steps: Step[]; answers: Answer[]; counted: string[] }> = {
-  'new counters beyond it are refused, item by item, and old ones go on counting': {
+  'items with new counters beyond it are rejected, and existing counters continue to count': {
     steps: [
       { send: ['a', 'b'] },
       { send: ['c', 'd', 'a', 'd', 'e'], drain: true },
@@ -145,7 +145,7 @@ const cases: Record<string, { steps: Step[]; answers: Answer[]; counted: string[
     ],
     counted: ['16 a 3', '16 b 2', '16 c 2'],
   },
-  'those that come first get the room, whatever their names': {
+  'the first ones are admitted, whatever their names': {
     steps: [
       {
         send: [
@@ -179,7 +179,7 @@ const cases: Record<string, { steps: Step[]; answers: Answer[]; counted: string[
     ],
     counted: ['16 a 1', '16 b 1', '16 c 1'],
   },
-  'what is refused or not stored takes no room': {
+  'rejected items, and batches that are not stored, do not count towards the limit': {
     steps: [
       { send: ['a', 'b', 'c', 'd'], headers: strict },
       { send: ['x', { type: '' }], headers: strict },
@@ -255,7 +255,7 @@ function describeBound(installations: readonly (() => Promise<Installation>)[]):
         field: null,
         code: beyond,
         message:
-          'the item needs a new counter, and 2023-06-16 has reached its limit of counters; use types and states that the day has, or raise the limit',
+          'the item needs a new counter, but 2023-06-16 has reached its counter limit; use types and states that already exist on that day, or raise the limit',
       });
     }
   });
@@ -278,7 +278,7 @@ needs('Java').describe('on AWS', () => {
   const batch = (...types: string[]) =>
     batchOf(types.map((type) => ({ type, state: 'on', timestamp: '2023-06-16T13:00:00Z' })));
 
-  it('over-limit items are stored beside the body, which is not read without them', async () => {
+  it('over-limit items are stored with the body, which is not read without them', async () => {
     const store = await createStore(aws);
     const engine = new AwsEngine(aws, store, start, { countersPerDayMax: 2 });
     await engine.intake.accept(batch('a', 'b', 'c', 'a', 'd'));
@@ -312,7 +312,8 @@ needs('Java').describe('on AWS', () => {
     await one.intake.accept(batch(...many));
     expect(readings).toBe(1);
     await one.process();
-    // The other knows nothing of it: what it lets in on trust is beyond the bound, and no more.
+    // The other environment has no information about it: what it admits unchecked exceeds the limit, and
+    // no more.
     expect(await other.intake.accept(batch('x', 'y', 'z'))).toHaveProperty('stored');
     await expect(other.intake.accept(batch('u'))).rejects.toMatchObject({
       name: 'AllItemsOverLimit',

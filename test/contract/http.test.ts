@@ -77,7 +77,7 @@ type Ask = (request: Sent) => Promise<Received>;
 /** An empty pipeline, however it runs. */
 interface Installation extends AsyncDisposable {
   readonly ask: Ask;
-  /** All raw bodies, and the one that a raw key names. */
+  /** All raw bodies, and the raw body of a raw key. */
   rawBodies(): Promise<readonly Buffer[]>;
   rawBody(rawKey: string): Promise<Buffer | undefined>;
   /** Resolves when everything is counted. */
@@ -125,7 +125,7 @@ needs('Java').describe('the AWS engine, as the embedded one', () => {
 
   describeContract({
     'through the Lambda functions': () => onLambda(aws, 'text'),
-    // The adapter's own test has both forms; this one takes each case a second time.
+    // The adapter's own test has both forms; this one runs each case a second time.
     ...(isNightly() && { 'through them, bodies as base64': () => onLambda(aws, 'base64') }),
   });
 });
@@ -180,7 +180,7 @@ afterAll(async () => {
   }
 });
 
-/** One that holds the items, and is closed at the end of the file. */
+/** A pipeline with the items; it is closed at the end of the file. */
 function share(open: () => Promise<Installation>, items: readonly unknown[]) {
   const installations = shared.get(open) ?? new Map<string, Promise<Installation>>();
   shared.set(open, installations);
@@ -286,7 +286,7 @@ function describeContract(installations: Installations): void {
   });
 }
 
-/** Names that programs take for something else, or for each other. */
+/** Names that programs confuse with something else, or with each other. */
 const oddNames = [
   ['a#b', 'c'],
   ['a', 'b#c'],
@@ -311,11 +311,11 @@ const oddNames = [
   ['\u202egnp.exe', 'x\u0085\u009b31m'],
 ] as const;
 
-/** Ingests an item of each name and asks for them in all ways. */
+/** Ingests an item of each name and queries them in all ways. */
 async function askOfNames(open: () => Promise<Installation>): Promise<unknown> {
   await using installation = await open();
   const { ask } = installation;
-  // By the scanner, and by the general path, which an escape asks for.
+  // By the scanner, and by the general path, which an escape requires.
   const items = oddNames.map(([type, state]) => ({
     type,
     state,
@@ -381,7 +381,7 @@ interface Content {
 /** What the last case found in an installation at its end. */
 const contents = new Map<Installation, Content>();
 
-/** It is read only if the case before this one has failed: to read it takes most of a case's time. */
+/** It is read only if the previous case has failed, because reading it takes most of a case's time. */
 async function contentOf(installation: Installation): Promise<Content> {
   const known = contents.get(installation);
   contents.delete(installation);
@@ -484,7 +484,7 @@ function toSent({ method, path, headers, body, bodyBase64 }: CaseRequest): Sent 
   return { method, path, headers, ...(bytes !== undefined && { body: bytes }) };
 }
 
-/** What a connection has and the app has not. */
+/** The parts of a response that the connection adds, and the app does not. */
 const ofTheConnection = new Set([
   'connection',
   'content-length',
@@ -492,10 +492,10 @@ const ofTheConnection = new Set([
   'transfer-encoding',
   'x-request-id',
 ]);
-/** What an engine says of itself. */
+/** What the routes say about an engine. */
 const ofTheEngine = new Set(['pipeline-counted-through', 'pipeline-pending']);
 
-/** An answer without what differs from batch to batch. */
+/** A response without what differs from batch to batch. */
 function comparable({ status, headers, text }: Received) {
   const anonymous = (value: string) =>
     value

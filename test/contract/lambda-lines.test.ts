@@ -34,7 +34,7 @@ const powertools = {
 
 type Line = Record<string, unknown>;
 
-/** What the functions write to the process' outputs from now on. */
+/** The output of the functions from now on. */
 function output() {
   const texts: string[] = [];
   for (const stream of [process.stdout, process.stderr]) {
@@ -56,7 +56,7 @@ function output() {
   };
 }
 
-/** A line of metrics as what it says: dimensions and amounts, but for the duration. */
+/** The content of a line of metrics: dimensions and amounts, except the duration. */
 function told(lines: readonly Line[]): Line[] {
   return lines.map((line) => {
     const { _aws: aws, Duration, function_request_id: id, ...rest } = line;
@@ -85,7 +85,7 @@ function batch(...items: unknown[]): string {
 }
 
 describe('an invocation writes one line of metrics', () => {
-  it('of a batch: what was accepted and refused, and why', async () => {
+  it('of a batch: the accepted and rejected items, and why', async () => {
     const lambdas = await Lambdas.create(aws, powertools);
     const seen = output();
     const body = batch(item, { type: 1 }, item);
@@ -104,7 +104,7 @@ describe('an invocation writes one line of metrics', () => {
     ]);
   });
 
-  it('of messages: what was counted, repeated and dead-lettered', async () => {
+  it('of messages: the counted, repeated and dead-lettered ones', async () => {
     const lambdas = await Lambdas.create(aws, powertools);
     const seen = output();
     await post(lambdas, batch(item, item));
@@ -147,7 +147,7 @@ describe('an invocation writes one line of metrics', () => {
     expect(log).toMatchObject([{ level: 'ERROR', message: 'messages were not counted' }]);
   });
 
-  it('of a sweep, beside the line of log that says the same', async () => {
+  it('of a sweep, besides the log line with the same figures', async () => {
     const lambdas = await Lambdas.create(aws, { ...powertools, SWEEP_AFTER_SECONDS: '0' });
     const seen = output();
     await post(lambdas, batch(item));

@@ -24,7 +24,7 @@ const root = '1-5759e988-bd862e3fe1be46a994272793';
 const parent = '53995c3f42cd8ad8';
 const header = (sampled: 0 | 1) => `Root=${root};Parent=${parent};Sampled=${sampled}`;
 
-// In the place of the daemon that Lambda runs beside a function.
+// A stand-in for the daemon that Lambda runs with a function.
 const daemon = createSocket('udp4');
 daemon.bind(0, '127.0.0.1');
 await once(daemon, 'listening');
@@ -75,7 +75,7 @@ const batch = {
   }),
 };
 
-it('a sampled invocation is traced with each of its calls, and one that is not costs nothing', async () => {
+it('a sampled invocation is traced with each of its calls, and an unsampled one costs nothing', async () => {
   const lambdas = await Lambdas.create(aws, {
     ...{ POWERTOOLS_SERVICE_NAME: 'trial', LAMBDA_TASK_ROOT: '/var/task' },
   });
@@ -109,6 +109,6 @@ it('a sampled invocation is traced with each of its calls, and one that is not c
     ...['aws', 'DynamoDB', 'TransactWriteItems', undefined],
   ]);
   expect(process).toHaveProperty('namespaces');
-  // The unsampled one would have come before.
+  // The unsampled one would have arrived before.
   expect(received).toEqual([]);
 });

@@ -16,7 +16,7 @@ import { processFunction } from '../../src/entry/lambda/process-function.ts';
 import { queryFunction } from '../../src/entry/lambda/query-function.ts';
 import { readCountersDirectly, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
 import type { Token } from '../../src/auth/token.ts';
-import { serverAccess, TokenTable } from '../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../src/auth/check-access.ts';
 import { pageOf } from '../../src/http/app/pages.ts';
 import { Lambdas } from '../support/aws/lambda.ts';
 import { exchange, startServer, type Received, type Sent } from '../support/server.ts';
@@ -48,7 +48,7 @@ function receivedIn({ text }: Received): string {
   return rawKey.slice('raw/'.length, 'raw/2026-11-25T05:22:40.123Z'.length);
 }
 
-/** An answer without what a connection adds. */
+/** A response without what a connection adds. */
 function withoutConnection({ status, headers, text }: Received) {
   const added = new Set('connection content-length date transfer-encoding x-request-id'.split(' '));
   const kept = Object.entries(headers).filter(([name]) => !added.has(name));
@@ -63,7 +63,7 @@ async function queued(lambdas: Lambdas, queueUrl = lambdas.store.queueUrl): Prom
 }
 
 describe('the function URL of the ingest function', () => {
-  it('takes batches, and names their receipts at the API', async () => {
+  it('accepts batches, and links to their receipts at the API', async () => {
     const apiUrl = 'https://api.example/fleet';
     const lambdas = await Lambdas.create(aws, { API_URL: apiUrl });
     const sent = {
@@ -84,7 +84,7 @@ describe('the function URL of the ingest function', () => {
     expect(rows).toMatchObject([{ type: 'phone', count: 3 }]);
   });
 
-  it('takes compressed batches, and serves nothing else', async () => {
+  it('accepts compressed batches, and serves nothing else', async () => {
     const lambdas = await Lambdas.create(aws);
     const path = '/ingest';
     const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' };
@@ -128,7 +128,7 @@ describe('the path of a receipt', () => {
 });
 
 describe('a batch', () => {
-  it('is packed into as few messages as it takes, or goes item by item', async () => {
+  it('is packed into as few messages as possible, or sent item by item', async () => {
     const packed = await Lambdas.create(aws);
     await send(packed, [item, item, item]);
     expect(await queued(packed)).toBe(1);
@@ -142,7 +142,7 @@ describe('a batch', () => {
     }
   });
 
-  it('has a receipt, and what is pending is known', async () => {
+  it('has a receipt, and the backlog is known', async () => {
     const lambdas = await Lambdas.create(aws);
     const sent = await send(lambdas, [item, { type: 1 }, item]);
     const { headers } = sent;
@@ -167,7 +167,7 @@ describe('a batch', () => {
       ...['status', 'pending_messages', 'dead_letters', 'version'],
     ]);
     const [first, second] = [await send(lambdas, [item]), await send(lambdas, [item])];
-    // A sweep looks at what came in an earlier millisecond.
+    // A sweep checks batches of earlier milliseconds.
     await setTimeout(2);
     // Neither is counted: the sweeper has to look after them again.
     await lambdas.sweep();
@@ -179,7 +179,7 @@ describe('a batch', () => {
     expect(through > receivedIn(second), through).toBe(true);
   });
 
-  it('under a key that came before is the same batch, with the same answer', async () => {
+  it('under a known key is the same batch, with the same response', async () => {
     const lambdas = await Lambdas.create(aws);
     const first = await send(lambdas, [item], { 'idempotency-key': 'a' });
     const again = await send(lambdas, [item], { 'idempotency-key': 'a' });
@@ -192,7 +192,7 @@ describe('a batch', () => {
     );
   });
 
-  it('to a path that is only read as /ingest is not taken', async () => {
+  it('to a path that only decodes to /ingest is not accepted', async () => {
     const lambdas = await Lambdas.create(aws);
     const body = JSON.stringify({ processed_devices: [item] });
     const answer = await lambdas.ask({ method: 'POST', path: '/%69ngest', headers: json, body });
@@ -312,15 +312,15 @@ describe('settings', () => {
       'The environment variable LEDGER_TABLE is not set.',
     );
     expect(() => processFunction({ ...environment, MAX_RECEIVES: '0' })).toThrow(
-      'MAX_RECEIVES must be a whole number of at least 1, not 0.',
+      "MAX_RECEIVES must be a whole number of at least 1, got '0'.",
     );
     expect(() => ingestFunction({ ...environment, ITEMS_PER_MESSAGE: 'all' })).toThrow(
-      'Items per message must be packed or a whole number from 1 to 10000, not "all".',
+      "Items per message must be packed or a whole number from 1 to 10000, got 'all'.",
     );
     expect(() => queryFunction({ ...environment, DAY_ZONE: 'Mars' })).toThrow(/Mars/);
   });
 
-  it('of the day hold for all functions of a store, for ever', async () => {
+  it('of the day apply to all functions of a store, forever', async () => {
     const lambdas = await Lambdas.create(aws, { DAY_ZONE: 'UTC' });
     expect((await lambdas.ask({ path: '/healthz' })).text).toContain('"day_zone":"UTC"');
     await send(lambdas, [{ ...item, timestamp: '2023-06-16T23:30:00-05:00' }]);

@@ -8,15 +8,15 @@ import { needs } from '../support/run/needs.ts';
 import { exchange, startServer, waitUntilCounted, type Received } from '../support/server.ts';
 
 /*
- * What the shared cases leave open of /stats and /stats-html, on both engines: each answers
- * everything, and alike.
+ * Properties of /stats and /stats-html that the shared cases do not cover, on both engines: each
+ * responses everything, and alike.
  */
 type Ask = (path: string, headers?: Record<string, string>, method?: string) => Promise<Received>;
 
 interface Engine {
   readonly name: string;
   readonly ask: Ask;
-  /** The same of an answer that is compressed. */
+  /** The same of a response that is compressed. */
   readonly inflated: (path: string) => Promise<Received>;
   readonly send: (items: readonly unknown[]) => Promise<void>;
   readonly stop: () => Promise<void>;
@@ -108,7 +108,7 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
   });
   afterAll(() => Promise.all(engines.map(({ stop }) => stop())));
 
-  /** The answer of all engines. */
+  /** The response of all engines. */
   async function answerOf(act: (engine: Engine) => Promise<Received>): Promise<Received> {
     const [first, ...others] = await Promise.all(engines.map(act));
     if (first === undefined) throw new Error('there is no engine');
@@ -221,7 +221,7 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
       expect(sums.text).toBe('| type | count |\n| --- | ---: |\n| laptop | 3 |\n');
     });
 
-    it('of CSV has a byte order mark in front where bom=1 asks for it, and else none', async () => {
+    it('of CSV has a byte order mark in front if bom=1 requests it, otherwise none', async () => {
       const path = '/stats?date=2023-06-14&format=csv';
       const plain = await ask(path);
       expect(plain.text.startsWith('date,')).toBe(true);

@@ -46,7 +46,7 @@ test('a server that is killed and started again loses none and doubles none', as
   expect(rows.filter(({ count }) => count !== 1)).toEqual([]);
 });
 
-test('each refused event is told of, however many of a batch they are', async () => {
+test('each rejected event is reported, whatever their number in a batch', async () => {
   const { url } = await startServer(temporaryDirectory());
   const refused: [unknown, Refusal][] = [];
   await using client = createClient({

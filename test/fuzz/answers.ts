@@ -1,4 +1,4 @@
-/** An answer as it came over the wire. */
+/** A response as received over the wire. */
 export interface WireAnswer {
   readonly status: number;
   readonly headers: ReadonlyMap<string, string>;
@@ -9,7 +9,7 @@ const statusLine = /^HTTP\/1\.1 ([1-5]\d\d) [ -~]*$/;
 const headerLine = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([\t -~\u0080-\u00ff]*)$/;
 
 /**
- * Reads all answers of a connection that the server has closed, as strictly as RFC 9112 puts it.
+ * Reads all responses of a connection that the server has closed, as strictly as RFC 9112 puts it.
  * @throws where anything in it is no whole, well-formed answer, or an error is no problem+json.
  */
 export function readAnswers(received: Buffer): WireAnswer[] {

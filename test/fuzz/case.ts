@@ -1,4 +1,4 @@
-/** What a fuzzed connection sends, and what is known beforehand of what must come of it. */
+/** The input of a fuzzed connection, and the requirements on its outcome. */
 export interface FuzzCase {
   readonly shape: string;
   /** Written one after the other, each in a turn of the event loop of its own. */
@@ -8,13 +8,13 @@ export interface FuzzCase {
   readonly requests: number;
   /** As many answers there must be, in this order; undefined where the server may close before. */
   readonly expected?: readonly Omit<SoundRequest, 'bytes'>[] | undefined;
-  /** Items that may be counted though no answer to them is read. */
+  /** Items that may be counted though no response to them is read. */
   readonly abandonedItems: number;
 }
 
 /**
- * `half-close`: the client ends its side and reads on; `wait`: it leaves that to the server, which
- * must close by itself; `reset`: it tears the connection down and reads nothing.
+ * `half-close`: the client ends its side and reads on; `wait`: it waits for the server, which must close
+ * on its own; `reset`: it tears the connection down and reads nothing.
  */
 export type Ending = 'half-close' | 'wait' | 'reset';
 
@@ -23,9 +23,9 @@ export type Random = () => number;
 /** A request on its own, whole and sound as HTTP. */
 export interface SoundRequest {
   readonly bytes: Buffer;
-  /** Of its answer; undefined where any below 500 will do. */
+  /** Of its response; undefined where any below 500 will do. */
   readonly status: number | undefined;
-  /** Whether it is one that came before, with its key: it is answered, and not counted. */
+  /** Whether it is a retry of an earlier one with its key: it gets a response, and is not counted. */
   readonly isRepeat?: boolean;
 }
 
@@ -41,7 +41,7 @@ export function latin1(text: string): Buffer {
   return Buffer.from(text, 'latin1');
 }
 
-/** Mostly whole; else cut anywhere, now and then byte by byte. */
+/** Mostly whole; otherwise cut anywhere, sometimes byte by byte. */
 export function piecesOf(bytes: Buffer, random: Random): Buffer[] {
   const dice = random();
   if (dice < 0.6 || bytes.length < 2) return [bytes];

@@ -53,7 +53,7 @@ function mutated(random: Random): FuzzCase {
   };
 }
 
-/** Sound requests whose client is gone before it has read an answer. */
+/** Valid requests whose client disconnects before it has read a response. */
 function abandoned(random: Random): FuzzCase {
   const count = 1 + below(random, 4);
   const request = post(batchBody('abandoned', 1), random() < 0.5 ? [] : ['X-Other: 1']);

@@ -7,8 +7,8 @@ import type { FuzzCase } from './case.ts';
 const closeMsMax = 45_000;
 
 /**
- * Plays a case on a connection of its own. Returns all that came back, once the server has closed.
- * @throws where it does not close.
+ * Plays a case on a new connection. Returns all received bytes, once the server has closed.
+ * @throws if it does not close.
  */
 export async function play(
   port: number,
@@ -31,7 +31,7 @@ export async function play(
   }, closeMsMax);
   socket.on('connect', () => opened.resolve(undefined));
   socket.on('data', (piece: Buffer) => received.push(piece));
-  // A server that has closed resets who goes on sending; what it said before has been read.
+  // A server that has closed resets clients that continue to send; its earlier responses have been read.
   socket.on('error', (error: NodeJS.ErrnoException) => {
     if (error.syscall === 'connect') opened.reject(error);
   });

@@ -19,7 +19,7 @@ import {
 /** All that is known of such a case, before it is cut into pieces. */
 export type Framing = Pick<FuzzCase, 'shape' | 'requests'> & {
   readonly bytes: Buffer;
-  /** Whether the server must close by itself, without waiting for the client to do so. */
+  /** Whether the server must close on its own, without waiting for the client to do so. */
   readonly mustClose: boolean;
 };
 
@@ -33,7 +33,7 @@ export function framingCase(random: Random): Framing {
 
 type Shape = (random: Random) => { readonly text: Buffer; readonly mustClose: boolean };
 
-/** Header lines for which there is no sound length of the body. */
+/** Header lines that give no valid length of the body. */
 const badFraming: readonly (readonly string[])[] = [
   ['Content-Length: 0', 'Transfer-Encoding: chunked'],
   ['Transfer-Encoding: chunked', 'Content-Length: 0'],
@@ -82,7 +82,7 @@ const badFraming: readonly (readonly string[])[] = [
   ['Host: fuzz', 'Content-Length: 0'],
 ];
 
-/** A chunked body that is wrong somewhere; what comes behind is another request. */
+/** A malformed chunked body; the rest is another request. */
 const badChunks: readonly string[] = [
   '0x0\r\n\r\n',
   '-0\r\n\r\n',
@@ -141,7 +141,7 @@ const shapes: readonly (readonly [string, Shape])[] = [
     }),
   ],
   [
-    'a coding that nobody knows, and chunks',
+    'an unknown coding, and chunks',
     (random) => ({
       text: join(
         head([`Transfer-Encoding: ${pick(random, ['gzip', 'identity', 'x'])}, chunked`]),

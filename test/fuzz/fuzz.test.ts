@@ -5,7 +5,7 @@ import { fuzz } from './run.ts';
 import { isNightly, rounds } from '../support/run/tier.ts';
 
 /*
- * A short run of `npm run test:fuzz`, which tells more and goes on for longer. Nightly the seed is another
+ * A short run of `npm run test:fuzz`, which reports more and runs longer. Nightly the seed is another
  * each time; a failure prints it.
  */
 

@@ -45,7 +45,7 @@ export async function besideCostly(
   const isOver = () => over.signal.aborted;
   let costly = 0;
   const request = post(body, lines);
-  // As many at once as a client with ill will would send, or two where that is much.
+  // As many at once as a malicious client would send, or two if that is much.
   const atOnce = Math.min(100, Math.max(2, Math.floor(500_000 / request.length)));
   const send = async () => {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true });
@@ -71,7 +71,7 @@ const gzip = ['Content-Encoding: gzip'];
 const item = '{"type":"a","state":"costly","timestamp":"2026-03-01T12:00:00Z"}';
 const many = (length: number) => `{"processed_devices":[${Array(length).fill(item).join()}]}`;
 
-/** Bodies that cost the most for their size, by what they are. */
+/** The most expensive bodies for their size, by their kind. */
 export const costlyBodies: Readonly<Record<string, readonly [Buffer, readonly string[]]>> = {
   'gzip, 64 MiB of white space': [gzipSync(Buffer.alloc(64 * mebibyte, ' ')), gzip],
   'gzip, 4 MiB of white space': [gzipSync(Buffer.alloc(4 * mebibyte, ' ')), gzip],
@@ -108,7 +108,7 @@ async function waitClosed(slow: SlowClients, msMax: number): Promise<void> {
   while (!slow.isAllClosed && performance.now() < end) await delay(100);
 }
 
-/** Milliseconds from the request to its answer, for torture bodies made longer and longer. */
+/** Milliseconds from the request to its response, for torture bodies made longer and longer. */
 export async function timeOf(port: number, body: Buffer): Promise<number> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true });
   const answers = new AnswerReader(socket);
@@ -124,7 +124,7 @@ const around = (text: string) => `{"x":${text},"processed_devices":[${item}]}`;
 const numbered = (length: number, write: (at: number) => string) =>
   Array.from({ length }, (_, at) => write(at)).join();
 
-/** Bodies of so many KiB, of kinds of which parsers were known to take quadratic time. */
+/** Bodies of a given number of KiB, of kinds for which some parsers took quadratic time. */
 export const growingBodies: Readonly<Record<string, (kib: number) => string>> = {
   'the same member': (kib) => around(`{${numbered(kib * 170, () => '"k":0')}}`),
   'other members': (kib) => around(`{${numbered(kib * 85, (at) => `"k${at}":0`)}}`),

@@ -122,7 +122,7 @@ async function slow(each: number): Promise<void> {
   say(`another client, before   ${inWords(before)}`);
   say(`                during   ${inWords(during)}`);
   say(`      the minute after   ${inWords(after)}`);
-  say(`closed ${closed} of ${5 * each}, told that they are late ${toldLate}`);
+  say(`closed ${closed} of ${5 * each}, refused as too slow ${toldLate}`);
   say(`peak ${memoryPeakMiB(server.pid).toFixed(0)} MiB`);
 }
 

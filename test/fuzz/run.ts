@@ -10,7 +10,7 @@ import { play } from './connection.ts';
 import { sendSteadily, type Manner } from './steady-client.ts';
 import { openFiles, Watch, type Watched } from './watch.ts';
 
-/** A server process that nobody else uses. */
+/** A server process for this run only. */
 export interface Target {
   readonly port: number;
   readonly pid: number;
@@ -19,7 +19,7 @@ export interface Target {
 
 export interface FuzzOptions {
   readonly seed: number;
-  /** Stops once so many requests were begun. */
+  /** Stops after this number of requests was started. */
   readonly requests: number;
   readonly onProgress?: (done: Progress) => void;
 }
@@ -39,7 +39,7 @@ export interface FuzzSummary extends Progress, Watched {
   readonly answeredItems: number;
 }
 
-/** What a case did that must not be; tells how to see it again. */
+/** A violation found by a case, with the command that repeats it. */
 export class FuzzFailure extends Error {}
 
 const connectionsAtOnce = 48;
@@ -177,7 +177,7 @@ function checkExpected({ expected }: FuzzCase, answers: readonly WireAnswer[]): 
   });
 }
 
-/** How many items the answers promise to count. */
+/** How many items the responses promise to count. */
 function itemsOf({ expected }: FuzzCase, answers: readonly WireAnswer[]): number {
   return answers.reduce((sum, { status, body }, index) => {
     if (status !== 200 || expected?.[index]?.isRepeat === true) return sum;
@@ -211,7 +211,7 @@ export function writePieces(pieces: readonly Buffer[], ending: FuzzCase['ending'
   return [ending, ...pieces.map((piece) => piece.toString('base64'))].join('.');
 }
 
-/** @throws where the word is none of `writePieces`. */
+/** @throws if the word is not one of `writePieces`. */
 export function readPieces(word: string): Pick<FuzzCase, 'pieces' | 'ending'> {
   const [ending, ...pieces] = word.split('.');
   if (ending !== 'half-close' && ending !== 'wait' && ending !== 'reset') {

@@ -46,7 +46,7 @@ export async function startServer(dataDir: string): Promise<Served> {
   };
 }
 
-/** What `audit` says of a data directory. @throws where something differs. */
+/** The report of `audit` on a data directory. @throws if there are findings. */
 export function audit(dataDir: string): string {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { head } from './requests.ts';
 
-/** What a slow client sends, byte by byte, and never to its end. */
+/** The input of a slow client, byte by byte, and never complete. */
 export type Slowness = 'headers' | 'body' | 'chunks' | 'nothing';
 
 const texts: Readonly<Record<Slowness, string>> = {
@@ -19,14 +19,14 @@ const starts: Readonly<Record<Slowness, string>> = {
   nothing: '',
 };
 
-/** Clients who take their time, on connections that they hold as long as they are let. */
+/** Slow clients, on connections that they keep open as long as possible. */
 export class SlowClients {
   readonly #sockets: Socket[] = [];
   readonly #answers = new Map<Socket, string>();
   #closed = 0;
   #isOver = false;
 
-  /** @param everyMs a byte goes out on each connection so often. */
+  /** @param everyMs the interval between the bytes on each connection. */
   async open(port: number, count: number, slowness: Slowness, everyMs: number): Promise<void> {
     for (let index = 0; index < count; index++) {
       const socket = connect({ port, host: '127.0.0.1', noDelay: true });
@@ -58,7 +58,7 @@ export class SlowClients {
     return this.#closed === this.#sockets.length;
   }
 
-  /** How many were told that they are too slow. */
+  /** The number of clients that got 408 for being too slow. */
   get toldLate(): number {
     return [...this.#answers.values()].filter((text) => text.startsWith('HTTP/1.1 408 ')).length;
   }

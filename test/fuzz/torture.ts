@@ -1,6 +1,6 @@
 /*
- * JSON of the kinds of the public torture suites (JSONTestSuite and others), as bodies of batches.
- * Whatever they are told, they must be told it by both ways to read a body, and in linear time.
+ * JSON of the kinds of the public torture suites (JSONTestSuite and others), as bodies of batches. Both
+ * ways to read a body must give the same result, in linear time.
  */
 
 const item = (members: string) => `{"processed_devices":[{${members}}]}`;
@@ -9,7 +9,7 @@ const withValue = (value: string) => item(`"x":${value},${ours}`);
 const withName = (name: string) =>
   item(`"type":${name},"state":"torture","timestamp":"2026-03-01T12:00:00Z"`);
 
-/** Bodies of text, by what they are. */
+/** Bodies of text, by their kind. */
 const texts: Record<string, string> = {
   'nothing but white space': ' \n\t\r ',
   'white space that JSON does not know': `\u00a0${item(ours)}`,
@@ -162,7 +162,7 @@ export const tortures: ReadonlyMap<string, Buffer> = new Map([
   ...Object.entries(others),
 ]);
 
-/** Those that are small enough to be sent by the thousands. */
+/** The bodies that are small enough to be sent by the thousands. */
 export const tortureBodies: readonly Buffer[] = [...tortures.values()].filter(
   ({ length }) => length < 12_000,
 );

@@ -73,7 +73,7 @@ export function memoryPeakMiB(pid: number): number {
   return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
 }
 
-/** What a process has open: files by their paths, sockets by their numbers. */
+/** The open files of a process by their paths, and its sockets by their numbers. */
 export function openFiles(pid: number): string[] {
   return readdirSync(`/proc/${pid}/fd`).flatMap((name) => {
     try {

@@ -156,7 +156,7 @@ describe('the tables for Athena', () => {
     expect(raw?.StorageDescriptor.Location).toBe('s3://BUCKET/raw/');
   });
 
-  test('are there only if they are asked for', () => {
+  test('exist only if requested', () => {
     expect(tablesOf({ athena: false })).toEqual([]);
   });
 });

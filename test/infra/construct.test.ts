@@ -103,7 +103,7 @@ describe('two pipelines in one stack', () => {
     const other = new Stack(newApp(), 'Shop');
     addPipeline(other, 'Orders', { pipelineName: 'shop' });
     expect(() => addPipeline(other, 'Returns', { pipelineName: 'shop' })).toThrow(
-      "DevicePipeline Shop/Returns: pipelineName is 'shop', as that of Shop/Orders; choose another.",
+      "DevicePipeline Shop/Returns: pipelineName 'shop' is already used by Shop/Orders; choose another.",
     );
   });
 });

@@ -103,9 +103,7 @@ describe('settings', () => {
     ['countersTableName', 'c', "the name of a table that exists, or 'new'"],
     ['ledgerTableName', 'a/b', "the name of a table that exists, or 'new'"],
   ])("%s must not be '%s'", (name, given, allowed) => {
-    expect(problemsOf({ [name]: given })).toEqual([
-      `${name} is '${given}', but must be ${allowed}.`,
-    ]);
+    expect(problemsOf({ [name]: given })).toEqual([`${name} must be ${allowed}, got '${given}'.`]);
   });
 
   test.each([
@@ -115,13 +113,13 @@ describe('settings', () => {
     [{ days: 90 }, '{"days":90}'],
   ])('may not be %j if a number is needed', (given, shown) => {
     expect(problemsOf({ keepReceiptsDays: given })).toEqual([
-      `keepReceiptsDays is ${shown}, but must be a whole number from 30 to 3650.`,
+      `keepReceiptsDays must be a whole number from 30 to 3650, got ${shown}.`,
     ]);
   });
 
   test('know the retention times of CloudWatch Logs', () => {
     expect(problemsOf({ logRetentionDays: 31 })).toEqual([
-      'logRetentionDays is 31, but must be one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653.',
+      'logRetentionDays must be one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653, got 31.',
     ]);
   });
 
@@ -144,7 +142,7 @@ describe('settings', () => {
 describe('settings that contradict each other', () => {
   test('a batch of more than 10 messages needs a window', () => {
     expect(problemsOf({ batchSize: 11, batchWindowSeconds: 0 })).toEqual([
-      'batchWindowSeconds is 0, but must be 1 or more where batchSize (11) is above 10.',
+      'batchWindowSeconds must be 1 or more if batchSize (11) is above 10, got 0.',
     ]);
     expect(problemsOf({ batchSize: 11, batchWindowSeconds: 1 })).toEqual([]);
     expect(problemsOf({ batchSize: 10, batchWindowSeconds: 0 })).toEqual([]);
@@ -154,14 +152,14 @@ describe('settings that contradict each other', () => {
 
   test('raw bodies live at least as long as receipts', () => {
     expect(problemsOf({ ...never, rawExpiryDays: 89 })).toEqual([
-      'rawExpiryDays is 89, but must not be less than keepReceiptsDays (90): a receipt must not outlive its raw body.',
+      'rawExpiryDays must be at least keepReceiptsDays (90), got 89: a receipt must not outlive its raw body.',
     ]);
     expect(problemsOf({ ...never, rawExpiryDays: 90 })).toEqual([]);
   });
 
   test('the storage classes have the order and the distance that S3 requires', () => {
     expect(problemsOf({ rawInfrequentAccessDays: 61 })).toEqual([
-      "rawGlacierDays is 90, but must be at least 30 more than rawInfrequentAccessDays (61), or one of the two 'never'.",
+      "rawGlacierDays must be at least 30 more than rawInfrequentAccessDays (61), or one of the two 'never', got 90.",
     ]);
     expect(problemsOf({ rawInfrequentAccessDays: 60 })).toEqual([]);
     expect(problemsOf({ rawInfrequentAccessDays: 'never', rawGlacierDays: 1 })).toEqual([]);
@@ -169,7 +167,7 @@ describe('settings that contradict each other', () => {
 
   test('raw bodies do not expire before they have moved', () => {
     expect(problemsOf({ rawExpiryDays: 90 })).toEqual([
-      "rawExpiryDays is 90, but must be more than rawGlacierDays (90); set rawGlacierDays to 'never' to omit that step.",
+      "rawExpiryDays must be more than rawGlacierDays (90), got 90; set rawGlacierDays to 'never' to omit that step.",
     ]);
     expect(problemsOf({ rawExpiryDays: 91 })).toEqual([]);
     expect(problemsOf({ rawExpiryDays: 90, rawGlacierDays: 'never' })).toEqual([]);
@@ -179,11 +177,11 @@ describe('settings that contradict each other', () => {
 describe('settings that name tables', () => {
   test('name two tables, neither of which is new', () => {
     expect(problemsOf({ countersTableName: 'c-1' })).toEqual([
-      "countersTableName is 'c-1' and ledgerTableName is 'new', but must both be 'new' or both name a table. The outputs TableName and LedgerTableName of a stack give the names of its tables.",
+      "countersTableName and ledgerTableName must both be 'new' or both name a table, got 'c-1' and 'new'. The outputs TableName and LedgerTableName of a stack give the names of its tables.",
     ]);
     expect(problemsOf({ ledgerTableName: 'l-1' })).toHaveLength(1);
     expect(problemsOf({ countersTableName: 'c-1', ledgerTableName: 'c-1' })).toEqual([
-      "countersTableName and ledgerTableName are both 'c-1', but must name two different tables.",
+      "countersTableName and ledgerTableName must name two different tables, got 'c-1' for both.",
     ]);
     const named = { countersTableName: 'c-1', ledgerTableName: 'l-1' };
     expect(settingsOf(named)).toEqual({ ...defaultSettings, ...named });
@@ -253,7 +251,7 @@ describe('settings are read', () => {
     });
     expect(readSettings({ settings: '' }, directory)).toEqual({
       kind: 'wrong',
-      problems: ["settings is '', but must be the name of a JSON file."],
+      problems: ["settings must be the name of a JSON file, got ''."],
     });
   });
 });

@@ -60,8 +60,8 @@ describe('cdk synth, without Docker and without an AWS account', () => {
     expect(stdout).toBe('');
     expect(stderr.split('\n')).toEqual([
       'There is no setting batchSiez; did you mean batchSize?',
-      "throttleRate is '0', but must be a whole number from 1 to 100000.",
-      "tokens is 'maybe', but must be 'on' or 'off'.",
+      "throttleRate must be a whole number from 1 to 100000, got '0'.",
+      "tokens must be 'on' or 'off', got 'maybe'.",
       expect.stringContaining('exited with error 1'),
       '',
     ]);

@@ -6,7 +6,7 @@ type Random = () => number;
 const ours = ['type', 'state', 'timestamp'] as const;
 type Member = readonly [key: string, value: string];
 
-/** A body that the scanner must take: any order, white space and other members in ASCII. */
+/** A body that the scanner must accept: any order, white space and other members in ASCII. */
 export function plainBody(random: Random): string {
   const items = Array.from({ length: below(random, 5) }, () =>
     object(random, plainMembers(random)),
@@ -243,7 +243,7 @@ function plainName(random: Random): string {
     const isEdge = name.length === 0 || name.length === length - 1;
     if (letter !== '"' && letter !== '\\' && !(isEdge && letter === ' ')) name += letter;
   }
-  // Few enough that counters are met again.
+  // Few enough for counters to repeat.
   return random() < 0.7 ? pick(random, ['laptop', 'phone', 'erased', 'a#b', 'a', '%']) : name;
 }
 

@@ -21,8 +21,8 @@ import {
 import { rounds } from '../support/run/tier.ts';
 
 /*
- * The scanner beside the general path: what it takes, `readBatch` takes with the same events, and
- * nothing refused.
+ * The scanner against the general path: `readBatch` accepts the same bodies with the same events, and
+ * rejects no item.
  */
 
 const bodies = rounds({ what: 'bodies scanned', quick: 8_000, nightly: 1_000_000 });
@@ -138,7 +138,7 @@ describe('the scanner and the general path agree on', () => {
   });
 
   it(
-    'bodies of one layout, whose items WebAssembly scans once it knows them',
+    'bodies of one layout, whose items WebAssembly scans once it has learned it',
     { timeout: 600_000 },
     () => {
       const kernel = written.table.kernel;

@@ -5,7 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { tokenHash } from '../../src/auth/token.ts';
-import { serverAccess, TokenTable } from '../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../src/auth/check-access.ts';
 import { hostRule } from '../../src/http/app/allowed-hosts.ts';
 import { createHttpServer, type HttpServer } from '../../src/http/server/server.ts';
 import type { BorrowedBody, IngestOutcome, Submission } from '../../src/pipeline/ports.ts';
@@ -13,8 +13,8 @@ import { seededRandom } from '../support/processes/server-process.ts';
 import { rounds } from '../support/run/tier.ts';
 
 /*
- * Plain requests are served without node:http. Whatever comes, in whatever pieces: the answers,
- * and what the pipeline is given, are those that node:http would have given.
+ * Plain requests are served without node:http. For all requests, in any pieces, the responses and the
+ * batches passed to the pipeline are those that node:http would have given.
  */
 
 type Random = () => number;
@@ -32,7 +32,7 @@ const someTokens = new TokenTable(
 );
 /** Those of the server, which changes its mind from stream to stream. */
 let tokens = noTokens;
-/** What the pipeline was given by the connection that is being tested. */
+/** The batches that the tested connection passed to the pipeline. */
 let submitted: string[] = [];
 
 beforeAll(async () => {
@@ -135,7 +135,7 @@ const otherHeaders = [
   'authorization: Bearer ingest',
   'Authorization: bearer   ingest ',
   'authorization: Bearer read',
-  'authorization: Bearer nobody',
+  'authorization: Bearer unknown',
   'authorization: Basic aW5nZXN0',
   'authorization:',
   'origin: https://app.example',
@@ -214,7 +214,7 @@ function piecesOf(bytes: string, random: Random): string[] {
   return places.slice(1).map((end, index) => bytes.slice(places[index], end));
 }
 
-/** All that comes back for the pieces, and what the pipeline was given. */
+/** All received bytes for the pieces, and the batches passed to the pipeline. */
 async function exchange(pieces: readonly string[], isNodes: boolean) {
   submitted = [];
   const { port } = http.server.address() as AddressInfo;
@@ -240,9 +240,12 @@ async function exchange(pieces: readonly string[], isNodes: boolean) {
   return { answers: answersOf(received), submitted };
 }
 
-/** Without what may differ: the date, the id of a request, the case and order of headers, what they say of the connection. */
+/**
+ * Without what may differ: the date, the id of a request, the case and order of headers, and the headers
+ * about the connection.
+ */
 function answersOf(received: string): string[] {
-  // Node sends the interim answer when it will, before or after one that is under way.
+  // Node sends the interim response before or after a response in progress.
   const final = received.replaceAll('HTTP/1.1 100 Continue\r\n\r\n', '');
   return final.split(/(?=HTTP\/1\.1 \d{3} )/).map((answer) => {
     const [head = '', ...rest] = answer.split('\r\n\r\n');

@@ -19,7 +19,7 @@ interface SoakOptions {
 const killsInRound = 40;
 const progressMs = 10_000;
 
-/** Runs until the time is over, what was asked for is done, or something is wrong. */
+/** Runs until the time is over, the given numbers are reached, or something is wrong. */
 class Soak {
   readonly #options: SoakOptions;
   readonly #endsAt: number;
@@ -166,14 +166,14 @@ function count(text: string): number {
 const command = new Command()
   .name('test:soak')
   .description(
-    'Kills and stops real servers, and runs stores on simulated machines that fail, until the time is over or as many as asked for are done.',
+    'Kills and stops real servers, and runs stores on simulated machines that fail, until the time is over or the given numbers are reached.',
   )
-  .option('--minutes <n>', 'how long at the most', count, 10)
-  .option('--seed <n>', 'of all that is left to chance', count, randomInt(2 ** 30))
-  .option('--kills <n>', 'so many SIGKILLs', count)
-  .option('--power-cuts <n>', 'so many simulated power cuts', count)
-  .option('--without-sync', 'plants a bug, which must be found: the log is never synced')
-  .option('--replay <seed>', 'runs one schedule again and says what happens in it', count)
+  .option('--minutes <n>', 'the longest time to run', count, 10)
+  .option('--seed <n>', 'the seed of all random decisions', count, randomInt(2 ** 30))
+  .option('--kills <n>', 'the number of SIGKILLs', count)
+  .option('--power-cuts <n>', 'the number of simulated power cuts', count)
+  .option('--without-sync', 'plant a bug that must be found: the log is never synced')
+  .option('--replay <seed>', 'run one schedule again and print its steps', count)
   .parse();
 
 const options = command.opts<SoakOptions>();

@@ -6,7 +6,7 @@ import type { MediaType } from '../../src/http/openapi/plan.ts';
 import type { OpenApi, OperationObject, ResponseObject } from '../../src/http/openapi/openapi.ts';
 import type { Received } from './server.ts';
 
-/** Headers of HTTP itself, on any answer. */
+/** Headers of HTTP itself, on any response. */
 const ofTheConnection = [
   ...['connection', 'content-length', 'content-type', 'date', 'keep-alive', 'transfer-encoding'],
   ...['cross-origin-opener-policy', 'x-frame-options', 'vary'],
@@ -38,7 +38,7 @@ export class ApiCheck {
     return this.#operation(method, path)?.responses[status] !== undefined;
   }
 
-  /** @param path of the document; undefined: the answer belongs to no path of it. */
+  /** @param path of the document; undefined: the response belongs to no path of it. */
   answer(method: string, path: string | undefined, { status, headers, text }: Received): void {
     const what = `${method} ${path ?? '(elsewhere)'}: ${status}`;
     const response =

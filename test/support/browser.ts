@@ -19,7 +19,7 @@ export interface Tab {
   readonly page: Page;
   /** Errors of scripts and of the console, and violations of the page's policy. */
   readonly complaints: string[];
-  /** The requests to the server, with the statuses of the answers. */
+  /** The requests to the server, with the statuses of the responses. */
   readonly answers: { readonly path: string; readonly status: number }[];
 }
 

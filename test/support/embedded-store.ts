@@ -13,7 +13,7 @@ import {
   type RebuildOptions,
 } from '../../src/engines/embedded/verify/rebuild.ts';
 import { Writer } from '../../src/engines/embedded/writer/writer.ts';
-import type { Difference } from '../../src/pipeline/audit.ts';
+import type { Difference } from '../../src/pipeline/findings.ts';
 
 /** Small enough that a few dozen batches fill several segments. */
 export const testSegmentBytes = 4096;
@@ -69,7 +69,7 @@ export function openWriter(dataDir: string, options: Partial<EmbeddedOptions> = 
   );
 }
 
-/** `count` batches, each with an item of its own and one that all share; every third has a key. */
+/** `count` batches, each with its own item and a shared one; every third has a key. */
 export function numberedBatches(count: number): StoredTestBatch[] {
   const timestamp = '2026-03-01T12:00:00Z';
   return Array.from({ length: count }, (_, n) => ({

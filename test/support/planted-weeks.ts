@@ -57,7 +57,7 @@ export function rowsOf(line: Line): Row[] {
   return rows;
 }
 
-/** What the page says of a line, without the marks of direction. */
+/** The statement of the page about a line, without the marks of direction. */
 export function saidOf(line: Line, range = thirtyDays, types: readonly string[] = []): string[] {
   const rows = rowsOf(line);
   const chosen = types.length === 0 ? rows : rows.filter(({ type }) => types.includes(type));

@@ -6,7 +6,7 @@ import type { APIGatewayProxyEventV2 } from 'aws-lambda';
 import { createHttpFront } from '../../infra/local/gateway/http-front.ts';
 import { tokenHash, type RateLimit, type Scope } from '../../src/auth/token.ts';
 import type { ProblemCode } from '../../src/domain/problem.ts';
-import { serverAccess, TokenTable } from '../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../src/auth/check-access.ts';
 import { hostRule } from '../../src/http/app/allowed-hosts.ts';
 import { answerGatewayEvent } from '../../src/http/app/api-gateway.ts';
 import { createHttpServer } from '../../src/http/server/server.ts';
@@ -18,7 +18,7 @@ import {
 } from '../../src/pipeline/ports.ts';
 import { exchange, postBatch, startServer, type Received, type Sent } from './server.ts';
 
-/** A request, as the document names it (path undefined: not in the document), and its answer. */
+/** A request, as the document names it (path undefined: not in the document), and its response. */
 export interface Provoked {
   readonly method: 'get' | 'post' | 'put';
   readonly path: string | undefined;
@@ -35,7 +35,7 @@ type Options = Parameters<typeof startServer>[0];
 
 type Sending = readonly [Batch, Record<string, string>?];
 
-/** The answer to the last of some batches, sent one after the other. */
+/** The response to the last of some batches, sent one after the other. */
 async function post(url: string, ...batches: readonly Sending[]): Promise<Provoked> {
   let received: Received | undefined;
   for (const [batch, headers] of batches) received = await postBatch(url, batch, headers);
@@ -63,7 +63,7 @@ export function closedServer(rate?: RateLimit) {
   });
 }
 
-/** The answer of the real HTTP side if the pipeline behind it does this. */
+/** The response of the real HTTP side if the pipeline behind it does this. */
 async function ofFault(
   fault: Partial<Ingest<BorrowedBody> & Queries>,
   path: string,

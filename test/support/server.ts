@@ -70,7 +70,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     await pipeline.close();
     await rm(dataDir, { recursive: true });
     if (unexpectedErrors.length > 0)
-      throw new AggregateError(unexpectedErrors, 'the server met errors of ours');
+      throw new AggregateError(unexpectedErrors, 'the server had unexpected errors');
   };
   const url = `http://127.0.0.1:${port}`;
   return { url, port, http, pipeline, dataDir, stop, [Symbol.asyncDispose]: () => stop() };
@@ -147,7 +147,7 @@ export function postBatch(
   });
 }
 
-/** The content of the log, read beside the server. */
+/** The content of the log, read while the server runs. */
 export async function storedBatches(dataDir: string): Promise<readonly RawBatch[]> {
   return await withRawStore(dataDir, (store) => Promise.resolve(store.list()));
 }

@@ -2,7 +2,7 @@ import type { CounterRow } from '../../src/domain/counter.ts';
 import type { Dimension, StatsFormat } from '../../src/pipeline/stats/formats.ts';
 import { Groups, StatsWriter } from '../../src/pipeline/stats/text.ts';
 
-/** The text of an answer whose rows come in pieces. */
+/** The text of a response whose rows come in pieces. */
 export function statsText(
   format: StatsFormat,
   pieces: readonly (readonly CounterRow[])[],

@@ -4,8 +4,8 @@ import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { SendMessageBatchCommand, SQSClient } from '@aws-sdk/client-sqs';
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 
-// The way these services are put together everywhere: the body into S3, a message for each item.
-// It does as little as can be, and nothing twice.
+// The usual architecture: the body in S3, and a message for each item. It does the minimum, without
+// deduplication.
 
 const { RAW_BUCKET, QUEUE_URL, MESSAGES_PER_SEND, AWS_ENDPOINT_URL_S3 } = process.env;
 const s3 = new S3Client({ forcePathStyle: AWS_ENDPOINT_URL_S3 !== undefined });

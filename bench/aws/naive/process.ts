@@ -1,8 +1,8 @@
 import { DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import type { SQSBatchResponse, SQSEvent } from 'aws-lambda';
 
-// One write for each message, all of a batch at the same time. What is delivered twice, or repeated
-// by the SDK after a lost reply, counts twice: that is what the ledger's price is to be held against.
+// One write for each message, all of a batch concurrently. Messages that are delivered twice, or repeated
+// by the SDK after a lost response, count twice: compare the price of the ledger with this.
 
 const { COUNTERS_TABLE } = process.env;
 const dynamodb = new DynamoDBClient();

@@ -5,8 +5,8 @@ import type { Store } from '../front.ts';
 const agent = new Agent({ keepAlive: true, maxSockets: 4 });
 
 /**
- * The items as rows, of which a view keeps the sums; the bodies in a table of their own. No step
- * covers both. An insert is acknowledged when it is written, not when it is synced.
+ * The items as rows, summed by a view; the bodies in a table of their own. No transaction covers both. An
+ * insert is acknowledged when it is written, not when it is synced.
  */
 export async function openClickHouse(address: string): Promise<Store> {
   await query(address, 'CREATE TABLE raw (body String) ENGINE = MergeTree ORDER BY tuple()');

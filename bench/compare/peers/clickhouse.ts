@@ -54,7 +54,7 @@ const users = `<yandex>
 
 export function clickHouseVersion(): string {
   if (binary === undefined) throw new NotInstalled('ClickHouse');
-  // The server of that age does not tell its version without being started.
+  // That version of the server reports its version only after a start.
   const printed = execFileSync('dpkg-query', ['-W', '-f', '${Version}', 'clickhouse-server']);
   return `ClickHouse ${printed.toString()}`;
 }

@@ -3,9 +3,9 @@ import pg from 'pg';
 import { compareCounters, rowsOfIncrements, type Increments } from '../../../src/domain/counter.ts';
 import type { Store } from '../front.ts';
 
-/** One statement keeps the bodies and adds to the counters: a transaction in one round trip. */
+/** One statement stores the bodies and adds to the counters: a transaction in one round trip. */
 export async function openPostgres(directory: string): Promise<Store> {
-  // One at a time where batches are written in groups.
+  // One at a time if batches are written in groups.
   const client = new pg.Pool({ host: directory, user: 'bench', database: 'postgres', max: 16 });
   await client.query(`
     CREATE TABLE raw (id bigserial PRIMARY KEY, received_at timestamptz NOT NULL DEFAULT now(),

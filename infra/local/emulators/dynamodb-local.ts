@@ -197,5 +197,5 @@ async function waitForAnswer(url: string): Promise<undefined> {
       await delay(50);
     }
   }
-  throw new Error(`DynamoDB Local did not answer within ${startMsMax / 1000} s`);
+  throw new Error(`DynamoDB Local did not respond within ${startMsMax / 1000} s`);
 }

@@ -1,20 +1,20 @@
 import type { Permission, StackDescription } from '../template/stack-description.ts';
 import type { AwsCall } from './wire-call.ts';
 
-/** What a call needs a permission for. */
+/** The permission that a call needs. */
 export interface Need {
   readonly action: string;
   /** An ARN. */
   readonly resource: string;
-  /** Of a list of objects. */
+  /** The prefix of a list of objects. */
   readonly prefix?: string;
 }
 
 /** Decides about calls as IAM does, by the policies of the functions' roles. */
 export interface Permissions {
-  /** What the caller of a call may not do; undefined if it may, or if it is no function. */
+  /** The permission that the caller of a call lacks; undefined if it lacks none, or is not a function. */
   refusal(call: AwsCall): string | undefined;
-  /** Whether S3 tells the caller that an object does not exist, in place of refusing the call. */
+  /** Whether S3 responds that an object does not exist, instead of refusing the call. */
   tellsMissing(call: AwsCall): boolean;
 }
 

@@ -37,9 +37,9 @@ export interface WireOptions {
   readonly fauxqsUrl: string;
   /** The emulated CloudFormation; undefined until the stack exists. */
   readonly cloudFormation?: (() => LocalCloudFormation | undefined) | undefined;
-  /** What the functions may do; undefined until the stack exists. */
+  /** The permissions of the functions; undefined until the stack exists. */
   readonly permissions?: (() => Permissions | undefined) | undefined;
-  /** Called with what a function may not do, but tried. */
+  /** Called with each call that a function tries without permission. */
   readonly onRefused?: ((what: string) => void) | undefined;
   /** Called before each call is executed; may return a fault. */
   readonly fault?: ((call: AwsCall) => Fault | undefined) | undefined;
@@ -110,12 +110,7 @@ async function pass(
       response.destroy();
       return;
     case 'refuse':
-      refuse(
-        call,
-        { ...fault, message: `${fault.code}, by a fault that was asked for` },
-        isHead,
-        response,
-      );
+      refuse(call, { ...fault, message: `${fault.code}, by an injected fault` }, isHead, response);
       return;
     case 'lose-reply':
       await carryOut();

@@ -8,7 +8,7 @@ export interface EnvironmentData {
   readonly memoryMb: number;
 }
 
-/** To an environment: one event. The next one follows after its response. */
+/** A message to an environment: one event. The next event follows after its response. */
 export interface InvocationMessage {
   readonly requestId: string;
   readonly payload: string;
@@ -22,7 +22,7 @@ export interface HandlerError {
   readonly trace: readonly string[];
 }
 
-/** From an environment. */
+/** A message from an environment. */
 export type EnvironmentMessage =
   | { readonly kind: 'ready'; readonly importMs: number }
   | { readonly kind: 'init-failed'; readonly error: HandlerError }

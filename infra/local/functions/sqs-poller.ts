@@ -77,7 +77,7 @@ export class SqsPoller {
         if (records.length > 0) await this.#deliver(records);
       } catch (error) {
         if (this.#stopping.signal.aborted) return;
-        this.#tell(`the queue did not answer: ${String(error)}`);
+        this.#tell(`the queue did not respond: ${String(error)}`);
         await this.#pause(retryMs);
       }
     }
@@ -169,7 +169,9 @@ export class SqsPoller {
     }
     const done = recordsDone(records, result.payload, eventSource.reportsItemFailures);
     if (done.length < records.length) {
-      this.#tell(`${records.length - done.length} of ${records.length} messages come again`);
+      this.#tell(
+        `${records.length - done.length} of ${records.length} messages will be delivered again`,
+      );
     }
     await this.#delete(done);
   }

@@ -6,7 +6,7 @@ import { TemplateError, type Properties } from './template.ts';
 const emulated = /^(dynamodb|s3|sqs):/;
 
 /**
- * What the policies of a role allow, as far as the emulated services are concerned.
+ * The permissions of the policies of a role for the emulated services.
  * @param roleName the value of the role's `Ref`
  * @throws TemplateError for parts of a policy that the local engine does not support.
  */

@@ -183,7 +183,7 @@ function readQueues(items: Items): QueueDescription[] {
 
 /**
  * Identifies functions by what calls them, because the CDK generates their names and assets.
- * @param calls the ARNs of the functions that are called, and what the callers take them for
+ * @param calls the ARNs of the functions that are called, and the function that each caller expects
  */
 function readFunctions(
   items: Items,

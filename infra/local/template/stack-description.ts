@@ -46,7 +46,7 @@ export interface Permission {
   readonly actions: readonly string[];
   /** ARNs. */
   readonly resources: readonly string[];
-  /** Of the keys that may be listed; undefined: all. */
+  /** A pattern of the keys that may be listed; undefined: all. */
   readonly prefixes: readonly string[] | undefined;
 }
 

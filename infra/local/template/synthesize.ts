@@ -15,7 +15,7 @@ const root = fileURLToPath(new URL('../../..', import.meta.url));
 const overrides = JSON.parse(settingsJson) as Record<string, unknown>;
 // The emulators start empty.
 const storage = { rawBucketName: 'new', countersTableName: 'new', ledgerTableName: 'new' };
-// Neither is emulated, and the API takes the same requests.
+// Neither is emulated, and the API accepts the same requests.
 const options = { functionUrl: 'off', athena: 'off' };
 const reading = readSettings({ tokens: 'off', ...overrides, ...storage, ...options }, root);
 if (reading.kind === 'wrong') {

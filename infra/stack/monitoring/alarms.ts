@@ -34,11 +34,11 @@ interface AlarmSpec {
   description: string;
   metric: IMetric;
   atLeast: number;
-  /** The alarm is raised below `atLeast`, and if there is no data. */
+  /** Raises the alarm below `atLeast`, and if there is no data. */
   isLeast?: boolean;
-  /** In how many periods of the metric; default 1. */
+  /** The number of periods of the metric that must breach; default 1. */
   periods?: number;
-  /** Among how many consecutive ones; default: all of them. */
+  /** The number of consecutive periods among which they are; default: the same number. */
   outOf?: number;
 }
 
@@ -80,7 +80,7 @@ export function addStackMetrics(
         forgotten: ownMetric(settings, 'sweep', 'BatchesForgotten', sum),
       },
     ),
-    // A run of the processor that ends with an error, or is ended, reports nothing itself.
+    // An invocation of the processor that fails or is killed reports nothing itself.
     defects: computed('SUM([FILL(ingest, 0), FILL(process, 0), FILL(query, 0)])', 'defects', {
       ingest: ownMetric(settings, 'ingest', 'Problem_internal', sum),
       process: functions.process.lambda.metricErrors(sum),

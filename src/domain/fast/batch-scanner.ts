@@ -52,24 +52,23 @@ export interface ScannedBatch {
   count(): void;
 }
 
-/** An item of another layout is learned if it is one of the first of its batch, or a later one of these. */
+/** Whether to learn the layout of an item: of the first 8 that miss, then at every power of two. */
 const isLearnedAfter = (misses: number) => misses <= 8 || (misses & (misses - 1)) === 0;
 
 /**
- * The fast path for reading a batch: scans the bytes and builds no objects. It handles bodies whose
- * items are all valid, with names in ASCII without escapes and timestamps such as
- * `2023-06-16T13:00:00Z`, if the date as written counts also with an offset; the members may have any
- * order, white space and other members between them, but no duplicates. It declines every other body,
- * which may still be valid. What it accepts, `readBatch` accepts with the same events (a differential
- * fuzz test checks this). `ItemKernel` scans the items of layouts that this class has met, this class
- * all others.
+ * The fast path for reading a batch: scans the bytes and builds no objects. It handles bodies whose items
+ * are all valid, with names in ASCII without escapes and timestamps such as `2023-06-16T13:00:00Z` (under
+ * the rule as-written, also with an offset); the members may have any order, white space and other
+ * members between them, but no duplicates. It declines every other body, which may still be valid. What
+ * it accepts, `readBatch` accepts with the same events (a differential fuzz test checks this).
+ * `ItemKernel` scans items of layouts that this class has read before; this class scans all others.
  */
 export class BatchScanner {
   readonly #counters: CounterTable;
   readonly #dayOfUtc: DayOfUtc | undefined;
   readonly #kernel: ItemKernel;
   readonly #layouts: ItemLayouts;
-  /** What every scan returns, to avoid garbage per batch. */
+  /** Every scan returns this same object, to avoid garbage per batch. */
   readonly #scanned: ScannedBatch & { items: number };
   /** The number of items of the batch that the kernel left to this class. */
   #misses = 0;

@@ -12,11 +12,13 @@ import {
 
 /** Returned instead of a counter's number when the table cannot hold a new counter. */
 export const tableFull = -1;
-/** What the kernel returns for a counter that is not in the table, which has room. */
+/** Returned by the kernel for a counter that is not in the table but fits. */
 const notFound = -1;
 
 const none: readonly number[] = [];
-/** Whether the limit of its day admits a counter; `asked`: temporarily, to list it once. */
+/**
+ * Whether the limit of its day admits a counter; `asked`: already in the list that `newCounters` builds.
+ */
 const admission = { unknown: 0, admitted: 1, asked: 2 } as const;
 
 /**
@@ -43,7 +45,7 @@ export class CounterTable {
   #unadmittedCount = 0;
   #known = 0;
   #keyBytes = 0;
-  /** From `addIncrements`. */
+  /** Names from `addIncrements`. */
   #otherIncrements: Increments = new Map();
   #otherSize = 0;
 

@@ -5,10 +5,10 @@ import { itemsMax, layoutBytes, regionsOf, type ScanMemory } from './scan-memory
 /** Why `scanItems` stopped. */
 export const stopped = { layoutDiffers: 0, valueDiffers: 1, afterItem: 2 } as const;
 
-/** Changes with each change of `assembly/item-kernel.ts` after which an earlier build would go wrong. */
+/** Increase it with each change of `assembly/item-kernel.ts` that makes earlier builds incompatible. */
 const kernelVersion = 1;
 
-/** What `assembly/item-kernel.ts` exports. */
+/** The exports of `assembly/item-kernel.ts`. */
 interface CompiledExports extends KernelExports {
   version(): number;
   configure(addresses: number): void;
@@ -42,7 +42,7 @@ export class ItemKernel {
     this.view = new DataView(buffer);
     this.numbers = new Int32Array(buffer, this.regions.numbersAt, itemsMax);
     this.#control = new Int32Array(buffer, this.regions.controlAt, 3);
-    // What is left to `BatchScanner` is not of an unknown layout where there is no kernel.
+    // Without a kernel, `BatchScanner` reads all items, so it must not treat them as of unknown layouts.
     this.#control[0] = stopped.valueDiffers;
     const compiled = module && this.#instantiate(module, random);
     this.exports = compiled ?? plainKernel(memory, random);

@@ -9,9 +9,9 @@ export type Member = (typeof member)[keyof typeof member];
 const textBytesMax = literalBytes - 16;
 
 /**
- * The layouts that the kernel knows: the bytes of an item apart from its values. A client's
- * serializer writes all items in the same layout, so `BatchScanner` notes that of the item that it
- * reads itself, and the kernel reads the following ones.
+ * The layouts that the kernel can read: the bytes of an item apart from its values. A client's serializer
+ * writes all items in the same layout, so `BatchScanner` records the layout of each item that it reads
+ * itself, and the kernel reads the following items.
  */
 export class ItemLayouts {
   readonly #kernel: ItemKernel;
@@ -42,7 +42,7 @@ export class ItemLayouts {
     this.#memberWords += 3;
   }
 
-  /** Tells the kernel the layout of the noted item, in place of an old one if it has too many. */
+  /** Adds the layout of the recorded item to the kernel; it replaces an old one if there are too many. */
   learn(end: number): void {
     if (this.#memberWords > this.#members.length) return;
     const literals = this.#literals(end);
@@ -64,7 +64,7 @@ export class ItemLayouts {
     this.#next = (this.#next + 1) % layoutsMax;
   }
 
-  /** The literals of the noted item, each with the kind of the value after it. */
+  /** The literals of the recorded item, each with the kind of the value after it. */
   #literals(end: number): { readonly text: Uint8Array; readonly kind: number }[] {
     const { bytes } = this.#kernel;
     const literals = [];

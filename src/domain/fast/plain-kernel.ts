@@ -8,7 +8,7 @@ import {
   type ScanMemory,
 } from './scan-memory.ts';
 
-/** What scanners use of the kernel. Addresses and lengths are in bytes. */
+/** The part of the kernel that scanners use. Addresses and lengths are in bytes. */
 export interface KernelExports {
   /** Adds a layout, or replaces one; `count`: of all layouts. */
   setLayout(index: number, count: number): void;
@@ -29,8 +29,8 @@ export interface KernelExports {
 }
 
 /**
- * The table of the kernel in TypeScript, for where the kernel is not built or not supported. It scans
- * no items: `BatchScanner` then reads all of them itself.
+ * The table of the kernel in TypeScript, used if the kernel is not built or not supported. It scans no
+ * items: `BatchScanner` then reads all of them itself.
  */
 export function plainKernel(memory: ScanMemory, random: number): KernelExports {
   const { buffer } = memory.memory;

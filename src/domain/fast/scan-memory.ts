@@ -14,14 +14,14 @@ export interface CounterTableLimits {
 export interface ScanMemory {
   readonly memory: WebAssembly.Memory;
   readonly limits: CounterTableLimits;
-  /** Where the bodies of the other thread are. */
+  /** The address of the bodies of the other thread. */
   readonly bodiesAt: number;
   readonly bodyBytes: number;
-  /** Where the scanner copies bodies that are not in this memory. */
+  /** The address to which the scanner copies bodies that are not in this memory. */
   readonly copyAt: number;
 }
 
-/** Bytes that may be read, and do not count, after the end of a body. */
+/** How many bytes after the end of a body may be read, and are ignored. */
 const readAheadBytes = 4096;
 /** The most items of a scanned body. */
 export const itemsMax = 2 ** 21;

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { readRawKey } from '../../domain/batch-id.ts';
-import { countOfDifferences } from '../../pipeline/audit.ts';
+import { countOfDifferences } from '../../pipeline/findings.ts';
 import type { Submission } from '../../pipeline/ports.ts';
 import type {
   DeadLetters,

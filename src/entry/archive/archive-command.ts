@@ -25,7 +25,7 @@ export function addArchiveCommand(root: Command): void {
 
 function addStatus(archive: Command): void {
   const status = addArchivePlace(archive.command('status'))
-    .description('print what the archive holds of each log, and which server ships to it')
+    .description('print how much of each log the archive holds, and which server ships to it')
     .addOption(
       option('--data-dir <directory>', 'print how far this data directory is ahead', nonEmpty),
     )
@@ -53,7 +53,7 @@ function addList(archive: Command): void {
 
 function addVerify(archive: Command): void {
   const verify = addArchivePlace(archive.command('verify'))
-    .description('read every object, check every batch, and name what is missing or damaged')
+    .description('read every object, check every batch, and report missing or damaged ones')
     .option('--count', 'count the items of all bodies again, too')
     .option('--json', 'print JSON');
   verify.action(async () => {

@@ -57,7 +57,7 @@ export function serveArchiveOptions(): Option[] {
 
 /**
  * Returns the settings of the archive; undefined if there is none.
- * @param keepRawDays undefined: for ever
+ * @param keepRawDays undefined: forever
  */
 export function archiveOptions(
   command: Command,
@@ -121,7 +121,7 @@ export function addRestoreOptions(command: Command): Command {
     )
     .option(
       '--up-to-damage',
-      'if the archive is damaged, restore what is before the first damage instead of failing',
+      'if the archive is damaged, restore everything before the first damage instead of failing',
     );
 }
 

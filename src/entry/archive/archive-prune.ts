@@ -36,15 +36,15 @@ export interface PruneOptions extends ArchivePlace {
   readonly json?: true;
 }
 
-/** A server that starts meanwhile takes less time to try the store. */
+/** A server that starts meanwhile tests the store in less time. */
 const probeMs = 60_000;
 
-/** Removes what an archive needs no longer. Returns the exit code. */
+/** Removes the objects that an archive no longer needs. Returns the exit code. */
 export async function archivePrune(options: PruneOptions): Promise<number> {
   const { keep, dataDir, dryRun = false, json = false } = options;
   if ((keep === undefined) !== (dataDir === undefined)) {
     throw new UsageError(
-      '--keep and --data-dir belong together: only the data directory knows how old batches are, and what they counted',
+      '--keep and --data-dir belong together: only the data directory has the age of batches, and their counts',
     );
   }
   return await withArchive(options, async (store, logIds) => {
@@ -87,7 +87,7 @@ async function ownDirectory(store: ObjectStore, dataDir: string) {
   if (ownsClaim(directory, claim)) return directory;
   const server = claim && ` (${claim.host}, ${claim.directory}, since ${claim.claimed_at})`;
   throw new ArchiveUnusable(
-    `${directory.paths.root} does not ship to ${store.url}; another data directory does${server ?? ''}. Name that one.`,
+    `${directory.paths.root} does not ship to ${store.url}; another data directory does${server ?? ''}. Give that one as --data-dir.`,
   );
 }
 

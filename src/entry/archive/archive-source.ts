@@ -33,7 +33,7 @@ export async function archiveSource(
           }
         }
       },
-      // As of a data directory: batches that were sent with a key have it.
+      // As for a data directory, the listing has the keys of batches that were sent with one.
       hasKeys: () => true,
       close: () => store.close(),
     };

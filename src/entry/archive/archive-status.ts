@@ -19,7 +19,7 @@ interface ShownStatus extends LogStatus {
   readonly ahead: number | undefined;
 }
 
-/** Prints what an archive holds of each log. Returns the exit code. */
+/** Prints how much of each log an archive holds. Returns the exit code. */
 export function archiveStatus({ dataDir, json, ...place }: StatusOptions): Promise<number> {
   return withArchive(place, async (store, logIds) => {
     const directory = dataDir && (await findArchivedDirectory(store, dataDir));
@@ -65,7 +65,9 @@ function linesOf(status: ShownStatus): string[] {
     ...(ahead === undefined
       ? []
       : [`ahead     ${withThousands(ahead)} bytes in the data directory`]),
-    ...(damage === undefined ? [] : [`damaged   ${damage} The lines above are what is before it.`]),
+    ...(damage === undefined
+      ? []
+      : [`damaged   ${damage} The lines above cover only the log before the damage.`]),
   ];
 }
 

@@ -2,7 +2,7 @@ import {
   verifyArchive,
   type VerifyReport,
 } from '../../engines/embedded/archive/manage/verify-archive.ts';
-import { countOfDifferences } from '../../pipeline/audit.ts';
+import { countOfDifferences } from '../../pipeline/findings.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
@@ -21,7 +21,7 @@ interface VerifiedLog {
   readonly differences: DifferenceList;
 }
 
-/** Checks all that an archive holds. Returns the exit code: 1 if something is missing or damaged. */
+/** Checks everything in an archive. Returns the exit code: 1 if something is missing or damaged. */
 export function archiveVerify({ count, json, ...place }: VerifyOptions): Promise<number> {
   const isCounting = count === true;
   return withArchive(place, async (store, logIds) => {

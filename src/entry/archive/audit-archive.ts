@@ -1,5 +1,5 @@
 import { compareWithArchive } from '../../engines/embedded/archive/manage/compare-archive.ts';
-import { countOfDifferences } from '../../pipeline/audit.ts';
+import { countOfDifferences } from '../../pipeline/findings.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';
 import type { DifferenceList } from '../verify/differences-text.ts';

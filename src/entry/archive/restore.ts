@@ -6,7 +6,7 @@ import { StoreProgress } from '../cli/progress.ts';
 import { visible } from '../cli/terminal-text.ts';
 import type { RestoreCommandOptions } from './archive-options.ts';
 
-/** Makes a data directory from an archive. Returns the exit code. */
+/** Creates a data directory from an archive. Returns the exit code. */
 export async function restoreDirectory(options: RestoreCommandOptions): Promise<number> {
   const { dataDir } = options;
   const store = retryingStore(await openObjectStore(options.from));

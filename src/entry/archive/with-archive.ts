@@ -8,7 +8,7 @@ import { retryingStore } from '../../engines/embedded/archive/stores/retrying-st
 import type { ArchivePlace } from './archive-options.ts';
 
 /**
- * Opens an archive, calls `use` with the ids of its logs, or the one that was named, and closes it.
+ * Opens an archive, calls `use` with the ids of its logs, or with the given one, and closes it.
  * @throws {ArchiveUnusable} if there is no archive, or not that log.
  */
 export async function withArchive<T>(

@@ -2,7 +2,12 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 
 import { checkedAddress } from '../../client/checks.ts';
-import { absence, addressHint, describeFailure } from '../../client/failure-text.ts';
+import {
+  absence,
+  addressHint,
+  describeFailure,
+  wrongServerHint,
+} from '../../client/failure-text.ts';
 import { requestOverHttp } from '../../client/http-request.ts';
 import { createClient, type Client } from '../../client/index.ts';
 import {
@@ -125,7 +130,7 @@ class CheckedServer {
     if ('result' in answer) return { ...answer, isFinal: true };
     const { status, body } = answer;
     if (status !== 200 || body['status'] !== 'ok') {
-      const hint = addressHint(this.url, status) || '; is this the URL of a device-pipeline?';
+      const hint = addressHint(this.url, status) || `; ${wrongServerHint}`;
       return { ...failed(`${refusal(answer)}${hint}`), isFinal: true };
     }
     if (body['access'] !== 'token') return ok('up, requires no token');
@@ -208,7 +213,7 @@ class CheckedServer {
     });
   }
 
-  /** What `judge` finds in the answer, if that has status 200. */
+  /** The result of `judge` for a response with status 200. */
   async #read(path: string, judge: (answer: Answer) => Finding): Promise<Finding> {
     const answer = await this.#ask(path);
     if ('result' in answer) return answer;

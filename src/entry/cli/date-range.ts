@@ -10,7 +10,7 @@ export const firstDate = '0000-01-01';
 
 /**
  * The dates of `--date`, or of `--from` and `--to`; undefined if none is given. `--from` alone ends
- * today, in the time zone where the date is latest; `--to` alone starts at the earliest date.
+ * today, in the time zone with the latest date; `--to` alone starts at the earliest date.
  */
 export function dateRange(
   date: string | undefined,
@@ -25,7 +25,9 @@ export function dateRange(
   if (from === undefined && to === undefined) return undefined;
   const today = latestToday(now);
   if (to === undefined && from !== undefined && from > today) {
-    throw new UsageError(`--from ${from} is after today (${today} at the latest); give --to, too`);
+    throw new UsageError(
+      `--from ${from} is in the future (today is at most ${today} in any time zone); also give --to`,
+    );
   }
   const range = { from: from ?? firstDate, to: to ?? today };
   if (range.from > range.to) throw new UsageError(`--from ${range.from} is after --to ${range.to}`);
@@ -40,7 +42,7 @@ export function lastWeek(now = Date.now()): DateRange {
   return { from: addDays(dateAt(now), -6), to: latestToday(now) };
 }
 
-/** Today's date in the time zone where it is latest. */
+/** The latest date that is today in some time zone. */
 function latestToday(now: number): string {
   return dateAt(now + aheadMsMax);
 }

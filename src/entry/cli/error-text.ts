@@ -27,13 +27,13 @@ function nameAndMessage({ name, message }: Error): string {
   return `${name}: ${redacted.slice(0, messageCharactersMax)}`;
 }
 
-/** What to do about system errors, whose messages suggest nothing. */
+/** What to do about system errors; their own messages give no advice. */
 const remedies: Readonly<Record<string, string>> = {
   ENOSPC: 'Free some space on that disk and run the command again.',
   EDQUOT: 'Free some space in the quota of that disk and run the command again.',
   EFBIG: 'A file may not grow so large: raise the limit (ulimit -f) and run the command again.',
-  EACCES: 'Permission denied: run the command as the user that the server runs as.',
-  EPERM: 'Permission denied: run the command as the user that the server runs as.',
+  EACCES: 'Run the command as the user that the server runs as.',
+  EPERM: 'Run the command as the user that the server runs as.',
   EROFS: 'The file system is read-only: choose another path.',
   ENOTDIR: 'A part of that path is a file: choose a directory.',
   EEXIST: 'That path exists already: choose another one.',

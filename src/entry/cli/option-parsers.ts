@@ -11,7 +11,7 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** Makes a parser for the option `name`. The parser throws a UsageError that names the option. */
+/** Creates a parser for the option `name`. The parser throws a UsageError that names the option. */
 export type ParserFor<Value> = (name: string) => (text: string) => Value;
 
 /**
@@ -136,7 +136,7 @@ export function nonEmpty(flag: string): (text: string) => string {
   };
 }
 
-/** A parser of what to listen on. An IPv6 address may be in brackets, as in a URL. */
+/** A parser of the host to listen on. An IPv6 address may be in brackets, as in a URL. */
 export function listenAddress(flag: string): (text: string) => string {
   return (text) => nonEmpty(flag)(text).replace(/^\[(.*)\]$/, '$1');
 }

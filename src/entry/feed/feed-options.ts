@@ -8,7 +8,7 @@ export interface FeedOptions {
   url: string;
   batches: number;
   items: number;
-  /** Items per second; undefined: as fast as the server answers. */
+  /** Items per second; undefined: as fast as the server responds. */
   rate?: number;
   concurrency: number;
   seed?: string;
@@ -21,7 +21,7 @@ export interface FeedOptions {
 
 /** Adds the argument and the options of `feed` to a command. */
 export function addFeedOptions(command: Command): Command {
-  const rate = 'items per second (default: as fast as the server answers)';
+  const rate = 'items per second (default: as fast as the server responds)';
   return command
     .argument('[url]', 'the URL of the server, like --url', serverUrl('url'))
     .addOption(urlOption())

@@ -76,7 +76,7 @@ async function send(
   });
 }
 
-/** Yields the number of each batch when it is due. A delay is not made up for by a burst. */
+/** Yields the number of each batch when it is due. After a delay it does not catch up with a burst. */
 async function* paced(options: FeedOptions, stopping: AbortSignal): AsyncGenerator<number, void> {
   const intervalMs = options.rate === undefined ? 0 : (options.items / options.rate) * 1000;
   let dueAt = performance.now();
@@ -123,14 +123,14 @@ function report(
   if (!client.hasReached) return;
   const { batches, items } = counts;
   const retries = withThousands(counts.retries);
-  const outcomes = ({ sent, accepted, refused }: typeof items) =>
-    `${withThousands(sent)} sent, ${withThousands(accepted)} accepted, ${withThousands(refused)} refused`;
+  const outcomes = ({ sent, accepted, refused }: typeof items, word: 'refused' | 'rejected') =>
+    `${withThousands(sent)} sent, ${withThousands(accepted)} accepted, ${withThousands(refused)} ${word}`;
   const gaveUp =
     batches.gave_up === 0 ? '' : `, ${withThousands(batches.gave_up)} without a response`;
   process.stdout.write(
     [
-      `batches  ${outcomes(batches)}${gaveUp}`,
-      `items    ${outcomes(items)}`,
+      `batches  ${outcomes(batches, 'refused')}${gaveUp}`,
+      `items    ${outcomes(items, 'rejected')}`,
       `time     ${seconds.toFixed(1)} s, ${withThousands(perSecond)} items/s, ${retries} retries`,
       `again    --seed ${events.seed} --until ${until}`,
       '',

@@ -20,7 +20,7 @@ export interface RandomFeed {
 
 type Weights = readonly (readonly [value: string, weight: number])[];
 
-/** What happens to a machine that holds data, weighted as in a refurbishing centre. */
+/** The states of a machine with data, weighted as in a refurbishing centre. */
 const machineStates: Weights = [
   ['erased', 54],
   ['erasure failed', 4],

@@ -44,7 +44,7 @@ export interface IngestRun {
   /** Why the run ended early. */
   failure: string | undefined;
   isInterrupted: boolean;
-  /** Whether the same command with the same key would make the same requests. */
+  /** Whether the same command with the same key would send the same requests. */
   isRepeatable: boolean;
 }
 
@@ -159,11 +159,13 @@ export function report(
   const isOffered = isBegun && !isComplete && run.isRepeatable;
   const perSecond = withThousands(Math.round(accepted / seconds));
   const lines = [
-    `batches  ${outcomeText(batches.accepted, batches.refused, batches.gave_up)}`,
-    `items    ${outcomeText(accepted, sum(run, 'refused'), unconfirmed)}`,
+    `batches  ${outcomeText(batches.accepted, batches.refused, 'refused', batches.gave_up)}`,
+    `items    ${outcomeText(accepted, sum(run, 'refused'), 'rejected', unconfirmed)}`,
     ...(badLines === 0 ? [] : [`lines    ${withThousands(badLines)} not sent: ${badLineHint}`]),
     `time     ${seconds.toFixed(1)} s, ${perSecond} items/s, ${withThousands(run.retries)} retries`,
-    ...(isOffered ? [`again    the same command with --key ${run.key} counts nothing twice`] : []),
+    ...(isOffered
+      ? [`again    running the same command again with --key ${run.key} counts nothing twice`]
+      : []),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }
@@ -207,7 +209,12 @@ function itemsText(items: number): string {
   return items === 1 ? '1 item' : `${withThousands(items)} items`;
 }
 
-function outcomeText(accepted: number, refused: number, unanswered: number): string {
+function outcomeText(
+  accepted: number,
+  notAccepted: number,
+  word: 'refused' | 'rejected',
+  unanswered: number,
+): string {
   const rest = unanswered === 0 ? '' : `, ${withThousands(unanswered)} without a response`;
-  return `${withThousands(accepted)} accepted, ${withThousands(refused)} refused${rest}`;
+  return `${withThousands(accepted)} accepted, ${withThousands(notAccepted)} ${word}${rest}`;
 }

@@ -197,7 +197,7 @@ async function* keyed(
 }
 
 /**
- * Makes idempotency keys from the name, the batch's number in its file and its bytes, so that they do
+ * Creates idempotency keys from the name, the batch's number in its file and its bytes, so that they do
  * not depend on the other files. Equal batches of several files get a number to tell them apart.
  */
 function keys(name: string, hasSeveralFiles: boolean): KeyOf {

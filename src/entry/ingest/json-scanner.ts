@@ -23,7 +23,7 @@ const escape = 8;
 const hex = 9;
 const scalar = 10;
 
-/** What each state expects, for error messages. */
+/** The input that each state expects, for error messages. */
 const expected = [
   'a value',
   'a value',
@@ -187,7 +187,9 @@ export class JsonScanner {
   }
 }
 
-/** The index of the first byte at or after `from` that needs a look: a quote, backslash or control. */
+/**
+ * The index of the first byte at or after `from` that matters: a quote, backslash or control character.
+ */
 function skipText(chunk: Uint8Array, from: number): number {
   let at = from;
   while (at < chunk.length) {

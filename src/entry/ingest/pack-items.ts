@@ -1,7 +1,7 @@
 import { TimedReader } from './timed-reader.ts';
 import { listName, type RawItem } from './split-json.ts';
 
-/** A request body made of items. */
+/** A request body composed of items. */
 export interface Pack {
   body: Buffer;
   items: number;

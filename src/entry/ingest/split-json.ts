@@ -8,7 +8,7 @@ export interface RawItem extends Place {
   bytes: Uint8Array;
 }
 
-/** A place in an input: `offset` counts bytes from 0, `line` lines from 1. */
+/** A position in an input: `offset` counts bytes from 0, `line` lines from 1. */
 export interface Place {
   offset: number;
   line: number;
@@ -23,7 +23,7 @@ export type TextKind = 'document' | 'values' | 'line';
 /** The server limits the depth of a body, in which an item is two levels deep. */
 const itemDepthMax = jsonDepthMax - 2;
 
-/** The bytes between two places of the input, collected from its chunks. */
+/** The bytes between two positions of the input, collected from its chunks. */
 class Span {
   from = -1;
   line = 0;
@@ -60,10 +60,10 @@ export const listName = 'processed_devices';
 const listNameQuoted = Buffer.from(`"${listName}"`);
 
 /**
- * Extracts items from a stream of JSON: call `push` with every chunk, then `end`; each returns the
- * items completed since the last call. Items are views of the chunks, so do not reuse the chunks.
- * Throws InputError at the first invalid byte. Beside the last chunk, it holds at most one item of at
- * most `itemBytesMax` bytes.
+ * Extracts items from a stream of JSON: call `push` with every chunk, then `end`; each returns the items
+ * completed since the last call. Items are views of the chunks, so do not reuse the chunks. Throws
+ * InputError at the first invalid byte. Besides the last chunk, it holds at most one item of at most
+ * `itemBytesMax` bytes.
  */
 export class JsonSlicer implements JsonListener {
   /** The number of values at the root so far. */

@@ -28,7 +28,7 @@ export function readEnvironment(env: Record<string, string | undefined>): Enviro
     number(name, least) {
       const value = Number(text(name));
       if (Number.isInteger(value) && value >= least) return value;
-      throw new Error(`${name} must be a whole number of at least ${least}, not ${text(name)}.`);
+      throw new Error(`${name} must be a whole number of at least ${least}, got '${text(name)}'.`);
     },
   };
 }
@@ -59,7 +59,7 @@ export function countersPerDayMax(environment: Environment): number {
 export function carriesBodies(environment: Environment): boolean {
   const smallBodies = environment.optional('SMALL_BODIES') ?? 'object';
   if (smallBodies === 'queue' || smallBodies === 'object') return smallBodies === 'queue';
-  throw new Error(`SMALL_BODIES must be object or queue, not ${smallBodies}.`);
+  throw new Error(`SMALL_BODIES must be object or queue, got '${smallBodies}'.`);
 }
 
 export function itemsPerMessage(environment: Environment): number {

@@ -9,13 +9,13 @@ import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { ensureDayRule, shortestRetentionMs } from '../../engines/aws/ledger/settings.ts';
 import { backoff, requestHandler } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
-import { once } from './once.ts';
+import { cached } from './cached.ts';
 import { observedDeadLetters } from './telemetry/counted-work.ts';
 import { telemetryOf, type FunctionName } from './telemetry/telemetry.ts';
 
 export type FunctionParts = ReturnType<typeof functionParts>;
 
-/** What every function has: settings, telemetry, and the tables and the queue of the stack. */
+/** The parts that every function has: settings, telemetry, and the tables and the queue of the stack. */
 export function functionParts(name: FunctionName, env: Record<string, string | undefined>) {
   const environment = readEnvironment(env);
   const telemetry = telemetryOf(name, environment);
@@ -55,11 +55,11 @@ export function deadLetterSinkOf(parts: FunctionParts, attemptsMax: number) {
 }
 
 /**
- * Checks the day rule and reads how long the ledger has kept its rows at least, in milliseconds; once
- * for an environment.
+ * Checks the day rule and reads the shortest time for which the ledger has kept its rows, in
+ * milliseconds; once per environment.
  */
 export function shortestRetentionMsOf({ dynamodb, ledgerTable, dayZone, keepMs }: FunctionParts) {
-  return once(async () => {
+  return cached(async () => {
     await ensureDayRule(dynamodb, ledgerTable, dayZone);
     return await shortestRetentionMs(dynamodb, ledgerTable, keepMs);
   });

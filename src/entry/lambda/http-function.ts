@@ -34,7 +34,7 @@ export function httpFunction(
     dayZone,
     corsOrigins,
     onUnexpectedError: (error) =>
-      telemetry.log('ERROR', 'a request met an error', errorDetails(error)),
+      telemetry.log('ERROR', 'unexpected error in a request', errorDetails(error)),
     ...(pages !== undefined && { pages }),
     ...(secretArn !== undefined && { access: secretAccess(secretArn, telemetry) }),
   });
@@ -50,8 +50,8 @@ export function httpFunction(
 }
 
 /**
- * What comes before the path of a receipt: the URL of the API where a function URL was called, which has
- * no receipts, the base path of a custom domain, or the stage.
+ * The prefix of a receipt's path: the URL of the API if a function URL was called (which serves no
+ * receipts), the base path of a custom domain, or the stage.
  * Source: AWS Lambda Developer Guide, "Invoking Lambda function URLs"; API Gateway Developer Guide,
  * "Create AWS Lambda proxy integrations for HTTP APIs".
  */

@@ -21,7 +21,7 @@ import { backoff, errorDetails } from './clients.ts';
 import { bodyBytesMax, carriesBodies, countersPerDayMax, itemsPerMessage } from './environment.ts';
 import { bodyGroupsOf, functionParts, rawStoreOf } from './function-parts.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
-import { once } from './once.ts';
+import { cached } from './cached.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
 
 /** How long replays rely on the last check that no table was restored. */
@@ -33,7 +33,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
   const { environment, telemetry, dayZone, dayOf, keepMs } = parts;
   const { countersTable, ledgerTable, queueUrl, dynamodb, sqs } = parts;
   const onFailure = (error: unknown, batchId?: BatchId) =>
-    telemetry.log('ERROR', 'a batch was not taken', {
+    telemetry.log('ERROR', 'batch not accepted', {
       ...(batchId !== undefined && { batch_id: batchId }),
       ...errorDetails(error),
     });
@@ -65,8 +65,8 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
     redriveMarginMs,
   });
-  const checkDayRule = once(() => ensureDayRule(dynamodb, ledgerTable, dayZone));
-  const checkTables = once(
+  const checkDayRule = cached(() => ensureDayRule(dynamodb, ledgerTable, dayZone));
+  const checkTables = cached(
     () => checkTablePair({ client: dynamodb, countersTable, ledgerTable }),
     tablesCheckedMs,
   );

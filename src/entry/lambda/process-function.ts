@@ -37,7 +37,7 @@ export function processFunction(env: Record<string, string | undefined>): Proces
   const receivesMax = environment.number('MAX_RECEIVES', 1);
   // The counter store alone retries transactions; see `transact`.
   const transactions = telemetry.traced(new DynamoDBClient({ requestHandler, maxAttempts: 1 }));
-  // One attempt: at the end of an invocation there is no time for more.
+  // Only one attempt: the end of an invocation leaves no time for more.
   const sqsOnce = telemetry.traced(new SQSClient({ requestHandler, maxAttempts: 1 }));
   const deadLetterSink = deadLetterSinkOf(parts, 4);
   // Shared by invocations: an environment runs one at a time.

@@ -10,7 +10,7 @@ import { carriesBodies } from './environment.ts';
 import { bodyGroupsOf, functionParts, rawStoreOf } from './function-parts.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 
-/** The limit of an uncompressed answer; compression reduces it to about a tenth. */
+/** The limit of an uncompressed response; compression reduces it to about a tenth. */
 const answerBytesMax = 48 * 1024 * 1024;
 
 /** The function that answers all queries. */

@@ -28,7 +28,7 @@ export type SweepFunction = (event: unknown, context: InvocationContext) => Prom
 const closingMs = 20_000;
 /** Concurrent batches; `awsSweepPorts` limits the bytes of their bodies. */
 export const sweepWidth = 48;
-/** Log lines for forgotten batches; the metric `BatchesForgotten` counts all. */
+/** At most this many log lines for forgotten batches; the metric `BatchesForgotten` counts all. */
 const forgottenShownMax = 20;
 
 /** The scheduled function: completes interrupted intakes and sends lost messages again. */
@@ -86,7 +86,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
         }),
       onForgotten(rawKey) {
         const message =
-          'a batch is older than the ledger remembers, and nothing tells whether it is counted';
+          'batch older than the retention of the ledger: unknown whether it was counted';
         if (++forgotten <= forgottenShownMax) telemetry.log('ERROR', message, { raw_key: rawKey });
       },
     });

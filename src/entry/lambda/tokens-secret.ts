@@ -1,7 +1,7 @@
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 
 import { readTokenEntry, scopes, tokenEntryForm, tokenHash, type Token } from '../../auth/token.ts';
-import { tokenAccess, type Access, type TokenSource } from '../../auth/access.ts';
+import { tokenAccess, type Access, type TokenSource } from '../../auth/check-access.ts';
 import { RateLimiter } from '../../auth/rate-limiter.ts';
 import { Unavailable } from '../../pipeline/ports.ts';
 import { errorDetails, requestHandler } from './clients.ts';

@@ -3,7 +3,7 @@ import type { HistogramReading } from '../../util/histogram.ts';
 type MetricType = 'counter' | 'gauge' | 'histogram' | 'summary';
 
 interface Sample {
-  /** If it differs from the family's name, as for a bucket. */
+  /** The name of the sample, if it differs from the family's, as for a bucket. */
   readonly name?: string;
   readonly labels: Readonly<Record<string, string | number>>;
   readonly value: number;
@@ -17,7 +17,7 @@ export interface MetricFamily {
   readonly samples: readonly Sample[];
 }
 
-/** Of the names of our metrics. */
+/** The prefix of the names of our metrics. */
 const prefix = 'device_pipeline_';
 
 export const prometheusType = 'text/plain; version=0.0.4; charset=utf-8';

@@ -9,7 +9,7 @@ import { makeDirectories } from '../../util/directories.ts';
 import { inParallel } from '../../util/in-parallel.ts';
 import { withThousands } from '../../util/thousands.ts';
 import type { StorePlace } from '../cli/common-options.ts';
-import { checkExportDirectory, exportListOf } from '../cli/directory-kinds.ts';
+import { checkExportDirectory, exportListOf } from '../cli/check-directories.ts';
 import { withStore } from '../cli/open-store.ts';
 import { UsageError } from '../cli/option-parsers.ts';
 import { openProgress } from '../cli/progress.ts';
@@ -136,7 +136,7 @@ async function exportBody(
 class DamageList {
   exitCode = 0;
 
-  /** Reports those of a page, and returns the batches. */
+  /** Reports the damaged ranges of a page, and returns its batches. */
   skip(page: readonly RawEntry[]): RawBatchEntry[] {
     return page.filter((entry): entry is RawBatchEntry => {
       if (entry.damage === undefined) return true;

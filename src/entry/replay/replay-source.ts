@@ -37,7 +37,7 @@ export interface ReplaySource {
   close(): void;
 }
 
-/** @throws if the raw key is none. */
+/** @throws if it is not a raw key. */
 export function sourceBatch(rawKey: string, body: Uint8Array, details: BatchDetails): SourceBatch {
   const { encoding, caller = '', idempotencyKey, accepted, rejected, excluded, logId } = details;
   const identity = readRawKey(rawKey);

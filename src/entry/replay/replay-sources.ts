@@ -13,7 +13,7 @@ import type {
   ReplayFacts,
   StoreAdmin,
 } from '../../pipeline/store-admin.ts';
-import { exportListOf, holdsExport } from '../cli/directory-kinds.ts';
+import { exportListOf, holdsExport } from '../cli/check-directories.ts';
 import { fileErrorText } from '../cli/file-errors.ts';
 import { openStore } from '../cli/open-store.ts';
 import { archiveSource } from '../archive/archive-source.ts';

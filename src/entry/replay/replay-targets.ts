@@ -10,7 +10,7 @@ import type { SourceBatch } from './replay-source.ts';
 
 type TargetOutcome =
   | { readonly kind: 'sent' | 'known'; readonly rawKey: string }
-  /** A retry would fail, too; `isForAllBatches`: and so would every other batch. */
+  /** A retry would fail, too; `isForAllBatches`: every other batch would fail as well. */
   | { readonly kind: 'refused'; readonly detail: string; readonly isForAllBatches: boolean }
   | { readonly kind: 'failed'; readonly detail: string };
 
@@ -108,7 +108,7 @@ function withRetries(target: ReplayTarget): OpenedTarget['store'] {
   return (batch, signal) => storeWithRetries(target, batch, signal, onRetry);
 }
 
-/** Retries the batch while the target answers with a time to wait. */
+/** Retries the batch while the target responds with a time to wait. */
 async function storeWithRetries(
   target: ReplayTarget,
   { rawKey: name, ...batch }: SourceBatch,

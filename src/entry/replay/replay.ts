@@ -1,6 +1,6 @@
 import { isSameDayZone } from '../../domain/day.ts';
 import { withThousands } from '../../util/thousands.ts';
-import { checkReplayEnds } from '../cli/directory-kinds.ts';
+import { checkReplayEnds } from '../cli/check-directories.ts';
 import { openProgress } from '../cli/progress.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import type { ReplaySource, SourceEntry } from './replay-source.ts';

@@ -2,7 +2,7 @@ import { writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
 interface LogOutputOptions {
-  /** Writes some of the bytes and returns how many; throws like `fs.writeSync`. */
+  /** Writes some of the bytes and returns their number; throws like `fs.writeSync`. */
   readonly write: (bytes: Uint8Array) => number;
   /** Called when lines can be written again, to log how many were dropped and why. */
   readonly onRecovered: (lines: number, reason: string) => void;

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 
 /**
- * File descriptors that a server needs beside sockets: 20 for the writer and a reader thread with their
+ * File descriptors that a server needs besides sockets: 20 for the writer and a reader thread with their
  * databases, the log segment and the lock, 9 for the thread that computes sums, and some for the next
  * segment and its directory, segments that are read again, SQLite files, tokens and disk metrics.
  */

@@ -1,4 +1,4 @@
-import type { ImmediateAccess } from '../../auth/access.ts';
+import type { ImmediateAccess } from '../../auth/check-access.ts';
 import { dataPaths } from '../../engines/embedded/data-directory.ts';
 import type { EmbeddedPipeline } from '../../engines/embedded/embedded-pipeline.ts';
 import { dayMs } from '../../engines/embedded/options.ts';
@@ -19,7 +19,7 @@ const failureGraceMs = 1_500;
 /** How long the process waits at its end for readers of stdout and stderr. */
 const lastOutputMs = 2_000;
 
-/** What `serve` opens before the HTTP server, which closes it. */
+/** The parts that `serve` opens before the HTTP server. They are closed after it. */
 interface Opened {
   readonly pipeline: EmbeddedPipeline;
   readonly access: ImmediateAccess;
@@ -120,9 +120,13 @@ function followArchive(pipeline: EmbeddedPipeline, log: ServerLog): void {
     },
     ({ problem, ...removed }) => {
       if (problem === undefined)
-        log.info('archive_pruned', removed, 'old segments are removed from the archive');
+        log.info('archive_pruned', removed, 'old segments were removed from the archive');
       else
-        log.warn('archive_not_pruned', { problem }, `the archive keeps old segments: ${problem}`);
+        log.warn(
+          'archive_not_pruned',
+          { problem },
+          `old segments could not be removed from the archive: ${problem}`,
+        );
     },
   );
 }

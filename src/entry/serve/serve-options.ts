@@ -41,13 +41,13 @@ export interface ServeOptions {
   maxBacklogBytes: number;
   maxCountersPerDay: number;
   keepReceiptsDays: number;
-  /** Undefined: for ever. */
+  /** Undefined: forever. */
   keepRawDays: number | undefined;
   /** Whether requests need no token while the data directory has none. */
   isOpenWithoutTokens: boolean;
   /** The limit of each token without one of its own; undefined: no limit. */
   rate: RateLimit | undefined;
-  /** Host names that requests may use beside `localhost` and IP addresses, if no token is required. */
+  /** Host names that requests may use besides `localhost` and IP addresses, if no token is required. */
   allowedHosts: readonly string[];
   corsOrigins: readonly string[];
   log: LogSettings;
@@ -92,7 +92,7 @@ export function addServeOptions(command: Command): Command {
     // Not a `setting`: commander would treat the flag as set whatever the variable's value is.
     new Option(
       '--insecure',
-      `listen on public addresses although no token was ever created (env: ${insecureVariable}=1)`,
+      `listen on non-loopback addresses even if no token exists (env: ${insecureVariable}=1)`,
     ),
     setting('--max-body <size>', 'the largest request body', size).default(
       defaultBodyBytesMax,
@@ -100,7 +100,7 @@ export function addServeOptions(command: Command): Command {
     ),
     setting(
       '--max-backlog <size>',
-      'how much may wait to be counted before the server answers 503',
+      'how much may wait to be counted before the server responds with 503',
       size,
     ).default(128 * 1024 * 1024, '128MiB'),
     setting(
@@ -124,7 +124,7 @@ export function addServeOptions(command: Command): Command {
     ),
     setting(
       '--allowed-host <name...>',
-      'if no token is required: accept these names in Host, beside localhost and the address of --host',
+      'if no token is required: accept these names in Host, besides localhost and the address of --host',
       hosts,
     ),
     setting('--cors-origin <origin...>', 'web origins that may send requests (CORS)', origins),

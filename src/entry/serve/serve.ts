@@ -1,7 +1,7 @@
 import { dataPaths } from '../../engines/embedded/data-directory.ts';
 import { EmbeddedPipeline } from '../../engines/embedded/embedded-pipeline.ts';
 import { dayMs, embeddedDefaults, type EmbeddedOptions } from '../../engines/embedded/options.ts';
-import { serverAccess, TokenTable, type ImmediateAccess } from '../../auth/access.ts';
+import { serverAccess, TokenTable, type ImmediateAccess } from '../../auth/check-access.ts';
 import { connectionsWithin, defaultConnectionsMax } from '../../http/server/connection-limiter.ts';
 import { watchTokens, type TokenWatch } from '../../engines/embedded/tokens/token-watch.ts';
 import { openFilesMax, socketsWithin } from './open-files.ts';
@@ -30,7 +30,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
   const opening = EmbeddedPipeline.open(settings, onUnexpectedError);
   const loading = import('./run-server.ts').then((module) => ({ ...module, pages: readPages() }));
   const [opened, loaded] = await Promise.allSettled([opening, loading]);
-  // What was opened would keep the process running.
+  // Open files and threads would keep the process running.
   if (opened.status === 'rejected') {
     watch.close();
     throw opened.reason;

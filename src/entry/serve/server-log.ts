@@ -36,7 +36,7 @@ export async function openLog({
 }
 
 async function textFormat(): Promise<(line: string) => string> {
-  // Of a CommonJS module, a bundle has only the default export.
+  // In a bundle, a CommonJS module has only the default export.
   const { default: pretty } = await import('pino-pretty');
   return pretty.prettyFactory({
     // hasColors honours NO_COLOR, but exists only on terminals.
@@ -47,7 +47,7 @@ async function textFormat(): Promise<(line: string) => string> {
   });
 }
 
-/** How many lines of a kind are written per window; the rest is only counted. */
+/** At most this many lines of a kind are written per window; further ones are only counted. */
 const linesMax = 10;
 const windowMs = 1_000;
 
@@ -136,7 +136,7 @@ export class ServerLog {
     );
   }
 
-  /** Logs a request that failed. Of its fields, clients control only the request id. */
+  /** Logs a request that failed. Clients control only one of its fields, the request id. */
   answered({ requestId, route, method, status, seconds, problem, cut }: AnsweredRequest): void {
     if (cut !== undefined && this.#refusals.admit(`cut ${cut}`)) {
       const fields = { request_id: requestId, method, route, reason: cut };

@@ -4,13 +4,13 @@ import { visible } from '../cli/terminal-text.ts';
 import type { Column } from './text-table.ts';
 
 const barCellsMax = 20;
-/** Shorter bars say nothing. */
+/** Shorter bars are unreadable. */
 const barCellsMin = 6;
 /** From an eighth of a cell to a whole one. */
 const eighths = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
-/** What a column takes besides its text: spaces and a border. */
+/** The width of a column besides its text: spaces and a border. */
 const edgeCells = 3;
-/** A date takes as many. */
+/** The width of a date. */
 const nameCellsMin = 10;
 
 /** The terminal that shows a table. */
@@ -75,7 +75,7 @@ export async function statsTable(
   return textTable(table, lines, totals, isColourful);
 }
 
-/** The word by which the dashboard, too, takes a state for a failure unless the reader chooses others. */
+/** A state that contains this word is a failure, as in the dashboard by default. */
 function isFailing(state: string): boolean {
   return state.toLowerCase().includes('fail');
 }
@@ -85,7 +85,7 @@ function percent(part: number, all: number): string {
   return share > 0 && share < 0.1 ? '<0.1%' : `${share.toFixed(1)}%`;
 }
 
-/** Of a column of names: the first one holds the word for the totals. */
+/** The least width of a column of names; the first column also holds the label of the totals. */
 function minWidthOf(name: string): number {
   return Math.max(name.length, 'total'.length);
 }

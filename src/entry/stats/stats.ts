@@ -1,6 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { absence, addressHint, describeFailure } from '../../client/failure-text.ts';
+import {
+  absence,
+  addressHint,
+  describeFailure,
+  wrongServerHint,
+} from '../../client/failure-text.ts';
 import { requestOverHttp } from '../../client/http-request.ts';
 import { authorization, parseObject, readText, stringOr } from '../../client/post-batch.ts';
 import { dimensions, type Dimension, type StatsRow } from '../../pipeline/stats/formats.ts';
@@ -39,7 +44,7 @@ export async function stats(options: StatsOptions): Promise<number> {
       await delay(watchMs, undefined, { signal: stop });
       await show(options, stop).catch((error: unknown) => {
         stop.throwIfAborted();
-        // It answered before: it may be starting again.
+        // It responded before, so it may be restarting.
         const text = error instanceof Error ? error.message : String(error);
         note(`${text.replace(/[.]?$/, '.')} Next try in ${withThousands(watchMs / 1000)} s.`);
       });
@@ -62,18 +67,18 @@ async function show(options: StatsOptions, stop: AbortSignal): Promise<number> {
   return 0;
 }
 
-/** What a `lastWeek` has besides seven days, as text. */
+/** The part of a `lastWeek` besides seven days, as text. */
 function beyondToday({ from, to }: DateRange): string {
   const days = (Date.parse(to) - Date.parse(from)) / dayMs + 1;
   return days > 7 ? ' and tomorrow, which has begun in some time zones' : '';
 }
 
-/** What is watched, and when the counts were read. On a terminal it replaces what was there. */
+/** The watched source, and when the counts were read. On a terminal it replaces the previous output. */
 function headed(text: string, { source, range }: Question): string {
   const place = 'url' in source ? `${source.url}: ` : '';
   const days = range.from === range.to ? range.from : `${range.from} to ${range.to}`;
   const time = `${new Date().toISOString().slice(11, 19)}Z`;
-  // To the upper left, and all below is cleared.
+  // Moves to the upper left and clears the rest.
   const clear = process.stdout.isTTY ? '\u001b[H\u001b[J' : '';
   return `${clear}${place}${days}, read at ${time}\n${text}`;
 }
@@ -87,7 +92,7 @@ const linesWide = 80;
 function terminalOf({ watchMs }: StatsOptions): Terminal | undefined {
   const { isTTY, columns, rows } = process.stdout;
   if (!isTTY) return undefined;
-  // Some terminals do not know their size.
+  // Some terminals do not report their size.
   const width = columns === 0 ? 80 : columns;
   const lines = linesBesideRows + (width < linesWide ? 2 : 0);
   const rowsMax = watchMs === undefined ? undefined : Math.max(rowsMin, rows - lines);
@@ -154,7 +159,7 @@ async function fetchRows(
     const reason = stringOr(detail, stringOr(title, fallback));
     const hint = addressHint(server.url, status);
     const named = typeof code === 'string' ? ` ${code}` : '';
-    const why = reason === '' ? '; is it a device-pipeline server?' : `: ${reason}`;
+    const why = reason === '' ? `; ${wrongServerHint}` : `: ${reason}`;
     throw new Error(`the server answered ${status}${named}${why}${hint}`);
   }
   return parseRows(text, groupBy ?? dimensions);
@@ -191,9 +196,7 @@ function parseRows(text: string, columns: readonly Dimension[]): StatsRow[] {
   }
   const rows = parseObject(`{"rows":${text}}`)['rows'];
   if (Array.isArray(rows) && rows.every((row) => isRow(row, columns))) return rows as StatsRow[];
-  throw new Error(
-    'the response is not a list of counters; is this the URL of a device-pipeline server?',
-  );
+  throw new Error(`the response is not a list of counters; ${wrongServerHint}`);
 }
 
 function isRow(value: unknown, columns: readonly Dimension[]): boolean {

@@ -20,8 +20,8 @@ export interface Totals {
 }
 
 /**
- * Draws a table, each row on a line. Without colours it has no control sequences. Its time is in
- * proportion to the rows; with cli-table3 it was to their square.
+ * Draws a table, each row on a line. Without colours it has no control sequences. Its time is linear in
+ * the rows; that of cli-table3 was quadratic.
  */
 export function textTable(
   columns: readonly Column[],
@@ -58,7 +58,7 @@ export function textTable(
   return `${lines.join('\n')}\n`;
 }
 
-/** How many columns of a terminal a text takes. */
+/** The width of a text in columns of a terminal. */
 export function textWidth(text: string): number {
   return stringWidth(text);
 }

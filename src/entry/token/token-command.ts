@@ -37,7 +37,7 @@ export function addTokenCommand(root: Command): void {
   });
   const rotate = token
     .command('rotate <name>')
-    .description('replace a token by a new one of the same name, and print it')
+    .description('replace a token with a new one of the same name, and print it')
     .addOption(
       option('--overlap <time>', 'how long the old token remains valid', overlap).default(
         dayMs,

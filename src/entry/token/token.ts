@@ -124,7 +124,7 @@ function newToken(): string {
 
 /**
  * Writes only the token to standard output, so that a shell can assign it to a variable. Called before
- * the token is stored: one that was never shown would lock out clients without tokens.
+ * the token is stored: a token that was never shown would lock out clients without tokens.
  */
 function print(text: string): void {
   try {
@@ -132,7 +132,7 @@ function print(text: string): void {
   } catch (error) {
     const { message } = error as Error;
     throw new Error(
-      `The token could not be written to standard output (${message}), so nothing was changed. Run the command again where it can.`,
+      `The token could not be written to standard output (${message}), so nothing was changed. Run the command again with a writable standard output.`,
       { cause: error },
     );
   }

@@ -1,7 +1,7 @@
 import { explainSqliteError } from '../../engines/embedded/store-admin.ts';
 import { backUp } from '../../engines/embedded/verify/backup.ts';
 import { withThousands } from '../../util/thousands.ts';
-import { checkBackupDirectory } from '../cli/directory-kinds.ts';
+import { checkBackupDirectory } from '../cli/check-directories.ts';
 import { StoreProgress } from '../cli/progress.ts';
 
 /** Copies a data directory. Returns the exit code. */

@@ -1,10 +1,10 @@
-import type { Difference } from '../../pipeline/audit.ts';
+import type { Difference } from '../../pipeline/findings.ts';
 import type { ReadingEvents } from '../../pipeline/store-admin.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';
 import { visible } from '../cli/terminal-text.ts';
 
-/** How many differences are shown; the rest is only counted. */
+/** At most this many differences are shown; further ones are only counted. */
 const shownMax = 1_000;
 
 /** The first differences, and the number of all. */
@@ -51,7 +51,7 @@ export class DifferenceList {
 }
 
 /**
- * Calls `read` with what an audit or a rebuild reports to while it reads: differences go to the list,
+ * Calls `read` with the receivers of the reports of an audit or a rebuild: differences go to the list,
  * the progress and the estimate to stderr.
  */
 export async function reportingOn<Report>(

@@ -1,4 +1,4 @@
-import { countOfDifferences } from '../../pipeline/audit.ts';
+import { countOfDifferences } from '../../pipeline/findings.ts';
 import type { RebuildReport, ReplacedCounters, StoreAdmin } from '../../pipeline/store-admin.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { withStore } from '../cli/open-store.ts';

@@ -10,10 +10,10 @@ loopback.addSubnet('127.0.0.0', 8, 'ipv4');
 loopback.addAddress('::1', 'ipv6');
 
 /**
- * Prevents DNS rebinding: an attacker points the name of their web page to this machine, so that
- * the browser treats the server's answers as same-origin; `Host` then has that name. Allowed are
- * `localhost`, the given names and IP addresses: loopback ones, and all of them if the server
- * listens on another address than loopback. Browsers always send a Host, so its absence is allowed.
+ * Prevents DNS rebinding: an attacker points the name of their web page to this machine, so that the
+ * browser treats the server's answers as same-origin; `Host` then has that name. Allowed are `localhost`,
+ * the given names and IP addresses: loopback ones, and all of them if the server listens on a
+ * non-loopback address. Browsers always send a Host, so its absence is allowed.
  * @param listensOn the address or name that the server listens on
  */
 export function hostRule(listensOn: string, names: readonly string[]): HostRule {

@@ -1,4 +1,4 @@
-import type { AccessDenied } from '../../auth/access.ts';
+import type { AccessDenied } from '../../auth/check-access.ts';
 import {
   problemDetails,
   statusOfProblem,
@@ -12,15 +12,15 @@ export interface Answer<Body = string> {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Body;
-  /** Set if the answer is a refusal. */
+  /** Set if the response is a refusal. */
   readonly problem?: ProblemCode;
 }
 
-/** An answer with a binary or encoded body. */
+/** A response with a binary or encoded body. */
 export type BytesAnswer = Answer<Bytes>;
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A streamed answer. */
+/** A streamed response. */
 export interface StreamAnswer extends Answer<Pieces> {
   readonly progress: Progress;
 }
@@ -28,11 +28,11 @@ export interface StreamAnswer extends Answer<Pieces> {
 /** Produced on demand. Call `return` to stop early. */
 export type Pieces = AsyncIterableIterator<Bytes>;
 
-/** The progress of a streamed answer. */
+/** The progress of a streamed response. */
 export interface Progress {
   /** The bytes read so far, before compression. */
   readonly bytes: number;
-  /** Called if the rest of the answer fails; closes the connection. Without it, `next` rejects. */
+  /** Called if the rest of the response fails; closes the connection. Without it, `next` rejects. */
   fail?: (why: unknown) => void;
 }
 
@@ -45,8 +45,8 @@ export function isStream(answer: AnyAnswer): answer is StreamAnswer {
 const baseHeaders = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 
 /**
- * Security headers for browsers: the answer is not a page, cannot be framed, and other origins cannot
- * read it. Only the answer to an accepted batch omits them, because only scripts request it.
+ * Security headers for browsers: the response is not a page, cannot be framed, and other origins cannot
+ * read it. Only the response to an accepted batch omits them, because only scripts request it.
  */
 export const browserHeaders = {
   ...baseHeaders,
@@ -59,7 +59,7 @@ export function jsonAnswer(status: number, value: unknown): Answer {
   return textAnswer(status, 'application/json', JSON.stringify(value));
 }
 
-/** An answer of a serialised body. */
+/** A response of a serialised body. */
 function textAnswer(status: number, contentType: string, body: string): Answer {
   return { status, headers: { 'content-type': contentType, ...browserHeaders }, body };
 }
@@ -96,7 +96,7 @@ export function notFound(path: string): Answer {
 }
 
 export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer {
-  // A retry gets the answer to the first request, even if only the retry is strict.
+  // A retry gets the response to the first request, even if only the retry is strict.
   const isApplied = isStrict && (!outcome.accepted || outcome.rejected === 0);
   const preference: Record<string, string> = isApplied
     ? { 'preference-applied': 'handling=strict' }
@@ -161,7 +161,7 @@ function archiveMember({ isSync, lagBytes, lagSeconds, problem }: ArchiveState) 
   };
 }
 
-/** The answer to a denied request. Source of the challenge: RFC 6750, section 3. */
+/** The response to a denied request. Source of the challenge: RFC 6750, section 3. */
 export function refusalAnswer({ problem, challenge }: AccessDenied): Answer {
   if (problem.code === 'too_many_requests') return problemAnswer(problem);
   const more = challenge === undefined ? '' : `, ${challenge}`;

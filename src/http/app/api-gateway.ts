@@ -5,7 +5,7 @@ import { tooLarge } from '../stats/stats-answer.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { toResponse, type Exchange } from './exchange.ts';
 
-/** A function that answers a request and records the answer in the exchange, such as `app.fetch`. */
+/** A function that answers a request and records the response in the exchange, such as `app.fetch`. */
 export type Fetch = (request: Request, exchange: Exchange) => Response | Promise<Response>;
 
 /**

@@ -12,7 +12,13 @@ import {
 import { apiPages } from '../openapi/api-pages.ts';
 import { statsAnswer } from '../stats/stats-answer.ts';
 import { statsPageAnswer } from '../stats/stats-page.ts';
-import { anyScope, ingestScope, openAccess, replayScope, type Access } from '../../auth/access.ts';
+import {
+  anyScope,
+  ingestScope,
+  openAccess,
+  replayScope,
+  type Access,
+} from '../../auth/check-access.ts';
 import {
   browserHeaders,
   ingestAnswer,
@@ -34,9 +40,9 @@ import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { missingPage, type Pages } from './pages.ts';
 import { replayHeader } from './replay-header.ts';
 
-/** What an app serves. The rest of the API is not found there. */
+/** The parts of the API that an app serves; other paths are not found. */
 export interface Served {
-  /** Takes the batches of `POST /ingest`. */
+  /** Accepts the batches of `POST /ingest`. */
   readonly batches?: Ingest;
   /** Answers all other routes. */
   readonly queries?: Queries;
@@ -74,13 +80,16 @@ interface QueryRoute {
   readonly answer: (request: HonoRequest) => AnyAnswer | Promise<AnyAnswer>;
 }
 
-/** The same answer for invalid ids and for expired batches. */
+/** The same response for invalid ids and for expired batches. */
 const batchNotFound = problemAnswer({
   code: 'batch_not_found',
   detail: 'No batch with this id is stored here.',
 });
 
-/** Where only queries are served, API Gateway routes this exact path elsewhere, but no other spelling of it. */
+/**
+ * If only queries are served, API Gateway routes this exact path to another function, but no other
+ * spelling of it.
+ */
 const otherSpelling: IngestOutcome = {
   accepted: false,
   problem: { code: 'not_found', detail: 'Send batches to the exact path /ingest.' },
@@ -228,7 +237,7 @@ function otherMethod({ req, env }: Context<Env>, methods: string): Response {
   return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }), env);
 }
 
-/** The answer to HEAD: that to GET without its body. */
+/** The response to HEAD: that to GET without its body. */
 function headOf(answer: AnyAnswer): Answer {
   const { status, headers } = answer;
   if (isStream(answer)) {

@@ -14,7 +14,7 @@ const concurrencyMax = 2;
 const isText = /^text\/|json|javascript|xml|openmetrics-text/;
 const gzipWhole = promisify<Uint8Array, typeof settings, Buffer<ArrayBuffer>>(gzip);
 
-/** Compresses an answer that is large enough, if the client accepts gzip. */
+/** Compresses a response that is large enough, if the client accepts gzip. */
 export async function compressed(
   answer: AnyAnswer,
   acceptEncoding: string | undefined,

@@ -9,8 +9,8 @@ const exposedHeaders =
   'ETag, Location, Retry-After, X-Request-Id, Pipeline-Counted-Through, Pipeline-Pending, Pipeline-Dead-Letters';
 
 /**
- * The CORS headers of an answer. `Vary: Origin` is for caches, so POST answers without an origin
- * omit it.
+ * The CORS headers of a response. `Vary: Origin` is for caches, so POST responses without an origin omit
+ * it.
  */
 export function corsHeaders(
   origins: CrossOrigins,
@@ -29,7 +29,7 @@ export function corsHeaders(
 }
 
 /**
- * The answer to a preflight request (Fetch standard, "CORS-preflight request"). Undefined for other
+ * The response to a preflight request (Fetch standard, "CORS-preflight request"). Undefined for other
  * requests, and for origins that are not allowed.
  */
 export function preflightAnswer(

@@ -1,16 +1,16 @@
 import type { ProblemCode } from '../../domain/problem.ts';
 import { isStream, type AnyAnswer, type Bytes, type Progress } from './answer.ts';
 
-/** A request that is being answered. The transport makes it, and the app records its answer in it. */
+/** A request that is being answered. The transport creates it, and the app records its response in it. */
 export interface Exchange {
   readonly requestId: string;
-  /** Set if the answer is a refusal. */
+  /** Set if the response is a refusal. */
   problem?: ProblemCode | undefined;
-  /** The bytes of the answer's body; its progress if it is streamed. */
+  /** The bytes of the response's body; its progress if it is streamed. */
   size?: number | Progress;
 }
 
-/** The response of an answer, which it records. A refusal gets the request id. */
+/** Converts an `Answer` to a `Response` and records it in the exchange. A refusal gets the request id. */
 export function toResponse(answer: AnyAnswer, exchange: Exchange): Response {
   const { status, headers, problem } = answer;
   exchange.problem = problem;

@@ -44,7 +44,7 @@ export function scriptlessHeaders(style: string, formAction: "'none'" | "'self'"
   return {
     'content-security-policy': policy.join('; '),
     'cross-origin-opener-policy': 'same-origin',
-    // For browsers that do not know frame-ancestors.
+    // For browsers that do not support frame-ancestors.
     'x-frame-options': 'DENY',
   };
 }
@@ -82,7 +82,7 @@ function tagOf(body: Bytes): string {
   return hash('sha256', body, 'base64url').slice(0, 22);
 }
 
-/** The answer if the dashboard is not built: a link to the plain page. */
+/** The response if the dashboard is not built: a link to the plain page. */
 export function missingPage(path: string): Answer {
   if (path !== '/') return notFound(path);
   return {

@@ -1,4 +1,4 @@
-import { anyScope, ingestScope, replayScope } from '../../auth/access.ts';
+import { anyScope, ingestScope, replayScope } from '../../auth/check-access.ts';
 import { idempotencyKeyCharactersMax } from '../app/ingest-headers.ts';
 import { example, header, host, json, type OperationPlan } from './plan.ts';
 import { replayHeaderBytesMax } from '../app/replay-header.ts';

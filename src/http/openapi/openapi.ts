@@ -8,7 +8,7 @@ import { problemSchemaName, refTo, schemas, type Schema } from './schemas.ts';
 import { withThousands } from '../../util/thousands.ts';
 
 export interface ApiSettings {
-  /** Of the program. */
+  /** The version of the program. */
   readonly version: string;
   readonly bodyBytesMax: number;
 }
@@ -41,7 +41,7 @@ export interface OperationObject {
 
 export type PathItem = Readonly<Partial<Record<'get' | 'head' | 'post', OperationObject>>>;
 
-/** OpenAPI 3.1, as far as it is used here. */
+/** The part of OpenAPI 3.1 that is used here. */
 export type OpenApi = ReturnType<typeof openApi>;
 
 const text: Schema = { type: 'string' };
@@ -98,7 +98,7 @@ const headers = {
     enum: ['gzip', 'identity'],
   }),
   'X-Request-Id': header(
-    'The id under which the log has the refused request: the one of the request, or a new one.',
+    'The id of the refused request in the log: the one that the client sent, or a new one.',
   ),
   'Access-Control-Allow-Origin': header('The origin whose pages may read the response.'),
   'Access-Control-Allow-Methods': header('The methods that pages may use.'),
@@ -134,7 +134,8 @@ export function openApi({ version, bodyBytesMax }: ApiSettings) {
     info: {
       title: 'device-pipeline',
       version,
-      summary: 'Accepts events from a fleet of devices and counts them exactly once.',
+      summary:
+        'Receives events from a fleet of devices, keeps every body unchanged, and counts each event exactly once.',
       description: infoDescription(bodyBytesMax),
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
@@ -195,7 +196,7 @@ function infoDescription(bodyBytesMax: number): string {
   return [
     `Send batches to \`/ingest\`: at most ${withThousands(bodyBytesMax)} bytes each, as sent and inflated, with JSON nested at most ${jsonDepthMax} levels deep. Read the counters by date, type and state from \`/stats\`.`,
     'Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. With `Retry-After`, the same request may succeed later. An unknown path gets `not_found`, an unsupported method `method_not_allowed` with `Allow`. OPTIONS on a known path gets 204 with `Allow`.',
-    'Callers can have a rate limit (`--rate-limit`); a request above it gets 429 with `Retry-After`. A server that requires no token accepts only `localhost`, loopback addresses, what it listens on and the names of `--allowed-host` as `Host` (any IP address if it listens on another one than loopback), and answers 421 to others. Pages of other origins have access where `--cors-origin` names the origin; preflight requests, OPTIONS on any path, get 204.',
+    'Callers can have a rate limit (`--rate-limit`); a request above it gets 429 with `Retry-After`. A server that requires no token accepts as `Host` only `localhost`, loopback addresses, its own address and names given with `--allowed-host` (any IP address, if it listens on a non-loopback address), and answers 421 to others. Pages of other origins have access if `--cors-origin` names the origin; preflight requests, OPTIONS on any path, get 204.',
     itemErrorsText,
     'On AWS, API Gateway itself answers requests that it does not forward, such as 429 and 503, as `{"message":…}`.',
   ].join('\n\n');

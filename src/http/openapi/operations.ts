@@ -1,5 +1,5 @@
 import { tokenCharactersMax } from '../../auth/token.ts';
-import { anyScope } from '../../auth/access.ts';
+import { anyScope } from '../../auth/check-access.ts';
 import { getReceipt, postBatch } from './batches.ts';
 import { getStats, getStatsPage } from './counters.ts';
 import { example, host, html, json, textPlan, type OperationPlan } from './plan.ts';

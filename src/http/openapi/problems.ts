@@ -1,6 +1,6 @@
 import type { ProblemCode } from '../../domain/problem.ts';
 
-/** What a client does about each problem; `detail` says more about the particular request. */
+/** What a client should do about each problem; `detail` describes the particular request. */
 export const remedies: Readonly<Record<ProblemCode, string>> = {
   empty_body: 'Send `{"processed_devices":[…]}`.',
   invalid_json: 'Send UTF-8 JSON that is nested no deeper than the limit.',
@@ -11,11 +11,11 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
     'Correct the items listed in `errors`, or omit `Prefer: handling=strict` so that the valid items are accepted.',
   invalid_idempotency_key: 'Send a key of visible ASCII, such as a UUID.',
   invalid_replay: 'Send the header as the command `replay` writes it.',
-  missing_date: 'Add `date`; `/stats` also takes a range, `from` and `to`.',
+  missing_date: 'Add `date`; `/stats` also accepts a range, `from` and `to`.',
   invalid_date: 'Send the date once, as YYYY-MM-DD.',
   invalid_range: 'Send `from` and `to` in order and without `date`; request fewer days.',
   invalid_group_by: 'Group by `date`, `type` or `state`.',
-  invalid_filter: 'Filter by names that a counter can have, or omit the parameter.',
+  invalid_filter: 'Filter by valid names, or omit the parameter.',
   invalid_format: 'Send one of the formats, once; `bom=1` is for CSV only.',
   unknown_parameter: 'Check the spelling of the parameter.',
   answer_too_large: 'Request fewer days, sums (`group_by`), or `Accept-Encoding: gzip`.',
@@ -34,12 +34,12 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
     'Use `localhost` or the address that the server listens on, start the server with `--allowed-host NAME`, or create a token.',
   idempotency_key_reused: 'Use a new key for another body, or resend the original body.',
   replay_conflict: 'Do not send it again: another batch has this id.',
-  replay_differs: 'Send it to a server with the same rules for days and items.',
+  replay_differs: 'Send it to an installation with the same day rule and the same validation.',
   replay_undecidable: 'Do not send it again: it may already be counted.',
   too_many_requests: 'Wait for `Retry-After`, then send the request again.',
   headers_too_large: 'Send fewer or smaller headers.',
   internal:
-    'Try again, batches with the same Idempotency-Key. Report the error with its `X-Request-Id`.',
+    'Try again; send a batch with the same Idempotency-Key. Report the error with its `X-Request-Id`.',
   overloaded: 'Nothing was stored. Wait for `Retry-After`, then send the request again.',
   stopping:
     'Nothing was acknowledged. Wait for `Retry-After`, then send it again with the same Idempotency-Key.',

@@ -8,8 +8,8 @@ import { requestIdOf } from './observer.ts';
 import type { HttpTimeouts, ServerParts } from './server-parts.ts';
 
 /**
- * Answers a parser error or timeout of Node. It waits for the answers to earlier valid requests on
- * the connection, so that the client does not mistake this answer for one of those.
+ * Answers a parser error or timeout of Node. It waits for the responses to earlier valid requests on the
+ * connection, so that the client does not mistake this response for one of those.
  * @param latest the latest exchange on the connection.
  */
 export function answerClientError(

@@ -27,7 +27,7 @@ export class ConnectionLimiter {
     this.#connectionsMax = connectionsMax;
   }
 
-  /** The most sockets that are open for a moment, until the closed ones are gone. */
+  /** The peak number of open sockets, including those that are still closing. */
   get hardLimit(): number {
     return this.#connectionsMax + closedAtOnce(this.#connectionsMax);
   }

@@ -2,8 +2,8 @@
 const freedBytesMin = 4096;
 
 /**
- * Frees the memory of pieces that were read from a socket. Nothing may use them any more. Left to
- * the garbage collector, they would make it collect the whole heap for every 32 MiB that was read.
+ * Frees the memory of pieces that were read from a socket. They must not be used afterwards. Without
+ * this, the garbage collector would collect the whole heap for every 32 MiB that is read.
  */
 export function freePieces(pieces: readonly Buffer[]): void {
   for (const { buffer, length } of pieces) {

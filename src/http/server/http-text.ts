@@ -6,7 +6,7 @@ import type { Answer } from '../app/answer.ts';
 /** How long the connection stays open for another request, in milliseconds; undefined: it closes. */
 type KeepAlive = number | undefined;
 
-/** Serialises an answer as HTTP/1.1, where `node:http` does not write it. */
+/** Serialises a response as HTTP/1.1, where `node:http` does not write it. */
 export function toHttp({ status, headers, body }: Answer, keepAliveMs: KeepAlive): string {
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}`;
@@ -14,8 +14,8 @@ export function toHttp({ status, headers, body }: Answer, keepAliveMs: KeepAlive
 }
 
 /**
- * The answer to a batch without rejected items: the same text as from `toHttp` at a tenth of the
- * cost. ASCII.
+ * The response to a batch without rejected items: the same text as from `toHttp` at a tenth of the cost.
+ * ASCII.
  */
 export function acceptedText(
   { batchId, rawKey, enqueued }: Extract<IngestOutcome, { accepted: true }>,
@@ -29,7 +29,7 @@ const acceptedHead =
   'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\n' +
   'x-content-type-options: nosniff\r\nlocation: /ingest/';
 
-/** The headers that `node:http` adds to each answer, cached for a second. */
+/** The headers that `node:http` adds to each response, cached for a second. */
 function commonHeaders(keepAliveMs: KeepAlive): string {
   const second = Math.floor(Date.now() / 1000);
   if (second !== last.second || keepAliveMs !== last.keepAliveMs) {

@@ -7,15 +7,15 @@ interface QueuedBody {
 }
 
 /**
- * Limits the possible inflated size of all compressed bodies in the pipeline. A few kilobytes can
- * keep the writer busy for a tenth of a second, so a thousand of them would block everything behind
- * them. Waiting bodies start in round-robin order over their connections.
+ * Limits the possible inflated size of all compressed bodies in the pipeline. A few kilobytes can keep
+ * the writer busy for a tenth of a second, so a thousand of them would block all later batches. Waiting
+ * bodies start in round-robin order over their connections.
  */
 export class InflationQueue {
   readonly #bytesMax: number;
   readonly #bodyBytesMax: number;
   #bytes = 0;
-  /** By connection, in round-robin order. */
+  /** The waiting bodies by connection, in round-robin order. */
   readonly #waiting = new Map<object, QueuedBody[]>();
 
   /** @param bodyBytesMax the limit of one inflated body. A single body runs whatever `bytesMax` is. */

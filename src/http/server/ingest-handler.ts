@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 
-import { ingestScope, replayScope } from '../../auth/access.ts';
+import { ingestScope, replayScope } from '../../auth/check-access.ts';
 import { ingestAnswer, problemAnswer, type Answer, refusalAnswer } from '../app/answer.ts';
 import { corsHeaders, type CrossOrigins } from '../app/cors.ts';
 import { bodyTooLarge, readIngestHeaders } from '../app/ingest-headers.ts';
@@ -156,8 +156,8 @@ function readBody(
       if (refused !== undefined) resolve({ refusal: refused, isTooLarge: false });
       else resolve({ body: chunks, bytes });
     });
-    // The client gets no answer and the batch is not stored. (Listen to the response: a request
-    // that was answered before its end gets no event when its connection closes.)
+    // The client gets no response and the batch is not stored. (Listen to the response: a request that
+    // was answered before its end gets no event when its connection closes.)
     response.on('close', () => resolve('aborted'));
   });
 }

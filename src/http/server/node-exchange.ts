@@ -20,12 +20,12 @@ export function isClosing(socket: Socket): boolean {
 export class NodeExchange implements Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  /** Whether the request is `POST /ingest`, so that the answer waits for the whole body. */
+  /** Whether the request is `POST /ingest`, so that the response waits for the whole body. */
   readonly isBatch: boolean;
   readonly requestId: string;
   problem: ProblemCode | undefined;
   size: number | Progress = 0;
-  /** Why the answer is cut off. */
+  /** Why the response is cut off. */
   cut: CutReason | undefined;
   #startedAt = performance.now();
 
@@ -55,7 +55,7 @@ export class NodeExchange implements Exchange {
     });
   }
 
-  /** Disconnects the client, so that it does not take the part of the answer it has for the whole. */
+  /** Destroys the socket, so that the client does not take a truncated response as complete. */
   cutOff(why: CutReason): void {
     this.cut = why;
     this.response.destroy();
@@ -74,8 +74,8 @@ export class NodeExchange implements Exchange {
   }
 
   /**
-   * Answers before the body is complete, and closes the connection. It stays open for up to
-   * `lingerMs` and drops what the client still sends: closing at once could lose the answer.
+   * Answers before the body is complete, and closes the connection. It stays open for up to `lingerMs`
+   * and drops what the client still sends: closing at once could lose the response.
    */
   refuseAndClose(answer: Answer, lingerMs: number): Promise<void> {
     const { request, response } = this;

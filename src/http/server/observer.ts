@@ -11,7 +11,7 @@ export const routes = [
 const fixedRoutes = new Set<string>(routes);
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 
-/** Why an answer was cut off. `too_slow`: the client did not read it in time. */
+/** Why a response was cut off. `too_slow`: the client did not read it in time. */
 export const cutReasons = [
   'too_slow',
   'overloaded',
@@ -22,7 +22,7 @@ export const cutReasons = [
 ] as const;
 export type CutReason = (typeof cutReasons)[number];
 
-/** An answered request. Of what the client sent it has only a checked request id. */
+/** An answered request. The only text of the client in it is a checked request id. */
 export interface AnsweredRequest {
   readonly requestId: string;
   readonly route: string;
@@ -30,7 +30,7 @@ export interface AnsweredRequest {
   readonly status: number;
   readonly seconds: number;
   readonly problem?: ProblemCode | undefined;
-  /** Set if the answer was begun but not completed. */
+  /** Set if the response was begun but not completed. */
   readonly cut?: CutReason | undefined;
 }
 

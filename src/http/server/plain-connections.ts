@@ -2,7 +2,7 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 
 import type { IngestOutcome } from '../../pipeline/ports.ts';
-import { ingestScope, type AccessGranted } from '../../auth/access.ts';
+import { ingestScope, type AccessGranted } from '../../auth/check-access.ts';
 import { ingestAnswer, problemAnswer, type Answer, refusalAnswer } from '../app/answer.ts';
 import { malformed } from './client-errors.ts';
 import { acceptedText, toHttp } from './http-text.ts';
@@ -14,8 +14,8 @@ import type { ServerParts } from './server-parts.ts';
 
 /**
  * The fast path of `POST /ingest`: serves plain requests (`readPlainRequest`) directly from their
- * sockets, at twice the rate of `node:http`. Any other request hands its connection, with the bytes
- * received so far, to `node:http` for the rest of its life.
+ * sockets, at twice the rate of `node:http`. On any other request it hands the connection, with the bytes
+ * received so far, to `node:http`, which then keeps it.
  */
 export class PlainConnections {
   readonly parts: ServerParts;
@@ -43,7 +43,7 @@ export class PlainConnections {
     }, parts.timeouts.checkMs).unref();
   }
 
-  /** Ends idle connections now; once `isStopping`, the others end after their answer. */
+  /** Ends idle connections now; once `isStopping`, the others end after their response. */
   endIdle(): void {
     for (const connection of this.#connections) connection.endIfIdle();
   }
@@ -79,7 +79,7 @@ class PlainConnection {
   /** Whether the pipeline is processing a request. */
   #isBusy = false;
   #hasEnded = false;
-  /** Of the current request. */
+  /** The id of the current request. */
   #requestId: string | undefined;
   #bodyBytes = 0;
   #startedAt = 0;
@@ -128,7 +128,7 @@ class PlainConnection {
       isHostAllowed(request.host) &&
       request.bodyBytes <= bodyBytesMax &&
       chunk.length <= request.bodyAt + request.bodyBytes &&
-      // node:http applies backpressure to clients that do not read their answers.
+      // node:http applies backpressure to clients that do not read their responses.
       this.socket.writableLength === 0 &&
       !isStopping();
     if (!isOurs || !this.#reserveMemory(chunk.length)) {
@@ -223,19 +223,19 @@ class PlainConnection {
     if (this.socket.readableLength > 0) this.#handOff();
   };
 
-  /** Records what the observer gets once the request is answered. */
+  /** Records the parts of the exchange that the observer gets once the request is answered. */
   #startObserving(requestId: string | undefined, bodyBytes: number): void {
     this.#requestId = requestId;
     this.#bodyBytes = bodyBytes;
     this.#startedAt = performance.now();
   }
 
-  /** Sends an answer that is not from `acceptedText`. */
+  /** Sends a response that is not from `acceptedText`. */
   #refuseWhole(answer: Answer): void {
     this.#answerWhole(toHttp(this.#observed(answer), this.#owner.parts.timeouts.keepAliveMs));
   }
 
-  /** Reports an answer to the observer; returns it, with the request id if it is a refusal. */
+  /** Reports a response to the observer; returns it, with the request id if it is a refusal. */
   #observed(answer: Answer): Answer {
     const { status, problem, headers } = answer;
     const requestId = requestIdOf(this.#requestId);
@@ -309,5 +309,5 @@ class PlainConnection {
   };
 }
 
-/** To a client that ends the connection in the middle of a body. */
+/** The response to a client that ends the connection in the middle of a body. */
 const truncated = problemAnswer(malformed);

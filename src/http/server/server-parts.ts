@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 
 import type { BorrowedBody, Ingest } from '../../pipeline/ports.ts';
-import type { ImmediateAccess } from '../../auth/access.ts';
+import type { ImmediateAccess } from '../../auth/check-access.ts';
 import type { HostRule } from '../app/allowed-hosts.ts';
 import type { CrossOrigins } from '../app/cors.ts';
 import type { MemoryBudget } from './memory-budget.ts';
@@ -10,9 +10,9 @@ import type { HttpObserver } from './observer.ts';
 /** Timeouts of clients, in milliseconds. */
 export interface HttpTimeouts {
   readonly headersMs: number;
-  /** For a whole request. */
+  /** The time for a whole request. */
   readonly requestMs: number;
-  /** Between two requests on a connection. */
+  /** The time between two requests on a connection. */
   readonly keepAliveMs: number;
   /**
    * How often the timeouts are checked. A plain request that is incomplete after this time goes to
@@ -21,11 +21,11 @@ export interface HttpTimeouts {
   readonly checkMs: number;
   /** How long a refused connection stays open for a client that is still sending. */
   readonly lingerMs: number;
-  /** For reading a large answer. */
+  /** The time for reading a large response. */
   readonly readMs: number;
 }
 
-/** What the two ways of a batch share: that of plain requests and that through `node:http`. */
+/** Shared by both paths of a batch: the fast path of plain requests, and `node:http`. */
 export interface ServerParts {
   readonly pipeline: Ingest<BorrowedBody>;
   readonly bodyBytesMax: number;
@@ -35,7 +35,7 @@ export interface ServerParts {
   readonly isHostAllowed: HostRule;
   readonly corsOrigins: CrossOrigins;
   readonly timeouts: HttpTimeouts;
-  /** Whether connections close after their answer. */
+  /** Whether connections close after their response. */
   readonly isStopping: () => boolean;
   /** A request was answered on a connection that stays open. */
   readonly onAnswered: (socket: Socket) => void;

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import type { Problem } from '../../domain/problem.ts';
 import { Unavailable, type BorrowedBody, type Ingest, type Queries } from '../../pipeline/ports.ts';
-import { openAccess, type ImmediateAccess } from '../../auth/access.ts';
+import { openAccess, type ImmediateAccess } from '../../auth/check-access.ts';
 import { hostNotAllowed, type HostRule } from '../app/allowed-hosts.ts';
 import { internalError, problemAnswer, type Answer } from '../app/answer.ts';
 import { createApp, type AppOptions } from '../app/app.ts';
@@ -27,14 +27,14 @@ export interface HttpServerOptions extends AppOptions {
   readonly bodiesBytesMax: number;
   /** Authentication and rate limits; default: open access. */
   readonly access?: ImmediateAccess;
-  /** Which hosts are allowed where no token is required; default: any. */
+  /** Which hosts are allowed if no token is required; default: any. */
   readonly hostRule?: HostRule;
   /** Receives events; default: none. */
   readonly observer?: HttpObserver;
   readonly timeouts?: HttpTimeouts;
   /** How many connections may be open; default: 4,096. */
   readonly connectionsMax?: number;
-  /** The limit of all large answers that are not read yet, in bytes; default: 64 MiB. */
+  /** The limit of all large responses that are not read yet, in bytes; default: 64 MiB. */
   readonly answersBytesMax?: number;
 }
 
@@ -48,12 +48,12 @@ const defaultTimeouts: HttpTimeouts = {
 };
 const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
-/** What clients occupy in memory now. */
+/** The memory that clients occupy now. */
 export interface MemoryUsage {
   readonly connections: number;
   /** Bodies that are being read or not answered yet. */
   readonly bodiesBytes: number;
-  /** Large answers that clients have not read yet. */
+  /** Large responses that clients have not read yet. */
   readonly unreadBytes: number;
 }
 
@@ -222,7 +222,7 @@ function requestProblem(request: IncomingMessage, isHostAllowed: HostRule): Prob
   const detail = whyInvalid(request);
   if (detail !== undefined) return { code: 'malformed_request', detail };
   const { host } = request.headers;
-  // Load balancers use any Host, and the answer is not secret.
+  // Load balancers use any Host, and the response is not secret.
   if (isHostAllowed(host) || routeOf(request.url ?? '') === '/healthz') return undefined;
   return hostNotAllowed(host ?? '');
 }

@@ -2,24 +2,24 @@ import type { Progress } from '../app/answer.ts';
 import { MemoryBudget } from './memory-budget.ts';
 import type { NodeExchange } from './node-exchange.ts';
 
-/** Smaller answers are not counted: they cost no more than their connections. */
+/** Smaller responses are not counted: they cost no more than their connections. */
 const countedBytes = 64 * 1024;
 
 type Answered = Pick<NodeExchange, 'response' | 'size' | 'cutOff'>;
 
-/** The memory of a streamed answer, at most, on both threads. */
+/** The memory of a streamed response, at most, on both threads. */
 const streamBytes = 4 * 1024 * 1024;
-/** A streamed answer that is read more slowly, before compression, blocks the database too long. */
+/** A streamed response that is read more slowly, before compression, blocks the database too long. */
 const streamBytesPerMs = 64;
-/** How often within `readMs` the progress of a streamed answer is checked. */
+/** How often within `readMs` the progress of a streamed response is checked. */
 const checksPerReadMs = 8;
 
 /** The share of the budget for responses that need no token. */
 const publicShare = 1 / 8;
 
 /**
- * Limits the memory of answers that clients have not read yet. Above the limit, large answers are
- * refused. A client that does not read its answer in time is disconnected.
+ * Limits the memory of responses that clients have not read yet. Above the limit, large responses are
+ * refused. A client that does not read its response in time is disconnected.
  */
 export class UnreadAnswers {
   readonly #budget: MemoryBudget;
@@ -28,7 +28,7 @@ export class UnreadAnswers {
   readonly #readMs: number;
 
   /**
-   * @param readMs how long a client may take to read an answer. For a streamed answer: to read the
+   * @param readMs how long a client may take to read a response. For a streamed response: to read the
    *   next piece, and in total one second more for every 64 KB.
    */
   constructor(bytesMax: number, readMs: number) {
@@ -37,12 +37,12 @@ export class UnreadAnswers {
     this.#readMs = readMs;
   }
 
-  /** The bytes of all counted answers. */
+  /** The bytes of all counted responses. */
   get bytes(): number {
     return this.#budget.bytes + this.#publicBudget.bytes;
   }
 
-  /** Whether an answer may be sent; if so, its memory is reserved until the response closes. */
+  /** Whether a response may be sent; if so, its memory is reserved until the response closes. */
   admit(exchange: Answered, isPublic: boolean): boolean {
     const { response, size } = exchange;
     const bytes = typeof size === 'number' ? size : streamBytes;

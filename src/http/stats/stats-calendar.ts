@@ -21,7 +21,7 @@ export function monthOf(date: CalendarDate): {
   return { from: `${date.slice(0, 8)}01`, to: `${date.slice(0, 8)}${last}` };
 }
 
-/** The format is made by the first date: Node takes 10 ms and 1 MiB for its first one. */
+/** The format is created with the first date: Node takes 10 ms and 1 MiB for its first format. */
 const written = (options: Intl.DateTimeFormatOptions) => {
   let format: Intl.DateTimeFormat | undefined;
   return (date: CalendarDate) => {

@@ -74,7 +74,7 @@ const headers = {
   ...scriptlessHeaders(style, "'self'"),
 };
 
-/** What the page needs to know of the server. */
+/** What the page needs from the server. */
 export interface PageSettings {
   readonly today: CalendarDate;
   readonly dayZone: string;
@@ -175,7 +175,7 @@ function pageOf(
 ${navigation(date, today, hasDashboard)}
 ${incomplete === '' ? '' : `<p role="status">${incomplete}</p>\n`}<section>
 ${calendarOf(date, today, counts)}
-<p class="hint">Days ${zone}; darker: more events.</p>
+<p class="hint">Days ${zone}. Darker days have more events.</p>
 </section>
 <section>
 ${rowsInAll === 0 ? '<p>Nothing was counted on this day.</p>' : table(day)}
@@ -206,7 +206,7 @@ ${links.filter((each) => each !== '').join('\n')}
 </nav>`;
 }
 
-/** Says what is acknowledged but not in the counters, in one or two sentences. */
+/** One or two sentences about items that are acknowledged but not in the counters. */
 function incompleteness({ pending, deadLetters, countedThrough }: PipelineStatus): string {
   const through = countedThrough === undefined ? undefined : new Date(countedThrough).toISOString();
   const sentences = [
@@ -244,7 +244,7 @@ ${rows.map((row) => rowOf(row, day)).join('')}</tbody>
 function rowOf({ type, state, count }: CounterRow, { total, largest }: Day): string {
   const share = total === 0 ? 0 : (100 * count) / total;
   const width = largest === 0 ? 0 : (100 * count) / largest;
-  // The dashboard takes the same states for failures, unless its reader chooses other words.
+  // The dashboard treats the same states as failures, unless its settings say otherwise.
   const mark = state.toLowerCase().includes('fail') ? ' class="failing"' : '';
   return `<tr${mark}><td><bdi>${escaped(type)}</bdi></td><td><bdi>${escaped(state)}</bdi></td><td>${withThousands(count)}</td><td><svg aria-hidden="true"><rect width="${width.toFixed(1)}%" height="100%"></rect></svg>${percent(share)}</td></tr>
 `;

@@ -107,7 +107,7 @@ function filterProblem(field: 'type' | 'state', values: readonly string[]): stri
   for (const value of values) {
     const error = nameError(field, value);
     if (error === undefined) continue;
-    return `No counter can have the ${field} ${quoted(value)}: ${error.message}. Omit the parameter to get all.`;
+    return `Invalid ${field} ${quoted(value)}: ${error.message}. Omit the parameter to get all.`;
   }
   return undefined;
 }

@@ -12,11 +12,11 @@ import type { Batch, ContentEncoding, RawBatch } from '../ports.ts';
 import { asciiJson } from './chunk.ts';
 
 /*
- * A small batch may ride to the processor in its message, which is then the only copy of its body. The
- * processor stores the message as a line of a group. This file writes and reads both.
+ * The message of a small batch may carry its body, and is then the only copy of it. The processor stores
+ * the message as a line of a body group. This file writes and reads both.
  */
 
-/** A batch whose message carries its body. None of its items is rejected, and it makes one chunk. */
+/** A batch whose message carries its body. None of its items is rejected, and it is one chunk. */
 export interface CarriedBatch extends Omit<RawBatch, 'excluded'> {
   readonly rejected: 0;
   /** The SHA-256 of the body as received, in hex. */
@@ -25,11 +25,11 @@ export interface CarriedBatch extends Omit<RawBatch, 'excluded'> {
   readonly keyId?: string;
 }
 
-/** As received. In base64 it is less than the 64 KB that SQS bills as one request. */
+/** As received. In base64 it is smaller than the 64 KB that SQS bills as one request. */
 export const carriedBytesMax = 32 * 1024;
 /**
- * The version of the message, by where the dedup record of its batch is: in a block, or in a row of its
- * own, as that of every batch of version 1.
+ * The version of the message: 2 if the dedup record of its batch is in a block, 1 if it is in a row of
+ * its own.
  */
 const versionOf = (batchId: BatchId) => (placeInBlock(batchId) === undefined ? 1 : 2);
 const versions: readonly unknown[] = [1, 2];
@@ -37,7 +37,7 @@ const form = 'batch';
 
 type JsonObject = Record<string, unknown>;
 
-/** Whether a message may carry the batch, as far as its numbers tell; it must also make one chunk. */
+/** Whether a message may carry the batch, judging by its counts; it must also be one chunk. */
 export function mayBeCarried(
   { body, accepted, rejected, excluded = [] }: Batch,
   itemsPerMessage: number,
@@ -51,7 +51,7 @@ export function mayBeCarried(
   );
 }
 
-/** A line of JSON in ASCII, without its end: the message, and what a group stores. */
+/** A line of JSON in ASCII, without its end: the message, and a line of a body group. */
 export function carriedMessage(batch: Omit<CarriedBatch, 'sha256'>): string {
   const { batchId, receivedAt, accepted, rejected, encoding, keyId, body } = batch;
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
@@ -72,13 +72,16 @@ export function carriedMessage(batch: Omit<CarriedBatch, 'sha256'>): string {
   });
 }
 
-/** Whether the document is meant to be such a message. */
+/** Whether the document has the members of the message of a carried batch. */
 export function isCarried(document: JsonObject): boolean {
   // An item of another program may have any of these members, but not all.
   return document['form'] === form && 'batch_id' in document && 'sha256' in document;
 }
 
-/** Reads a message or a line of a group; or says why it is none, as a reason of a dead letter. */
+/**
+ * Reads a message or a line of a body group; or returns why it is invalid, as the reason of a dead
+ * letter.
+ */
 export function readCarriedBatch(
   document: JsonObject,
 ): { readonly carried: CarriedBatch } | { readonly reason: string } {
@@ -90,7 +93,7 @@ export function readCarriedBatch(
   const invalid = (detail: string) => ({ reason: `invalid_message: ${detail}` });
   const known = typeof batchId === 'string' ? readCarriedBatchId(batchId) : undefined;
   if (known === undefined || typeof batchId !== 'string') {
-    return invalid('batch_id is not that of a batch whose message carries its body');
+    return invalid('batch_id is not the id of a carried batch');
   }
   if (version !== versionOf(batchId)) return invalid('version does not belong to batch_id');
   const { items, receivedAt } = known;
@@ -104,7 +107,7 @@ export function readCarriedBatch(
   const encoding = document['encoding'] ?? 'identity';
   const body = readBody(document);
   if (body === undefined || !isEncoding(encoding)) {
-    return invalid('it has no body, or one of an unknown encoding');
+    return invalid('the body is missing or has an unknown encoding');
   }
   if (hash('sha256', body) !== sha256) return invalid('the SHA-256 of the body is not sha256');
   const keyId = document['key_id'];

@@ -64,7 +64,7 @@ export function readJsonObject(
   return { reading: unreadable('invalid_message', 'the message is neither a chunk nor an item') };
 }
 
-/** A batch in a message is its only chunk. */
+/** A carried batch is its only chunk. */
 function readCarried(document: JsonObject, dayOf: DayOf): MessageReading {
   const reading = readCarriedBatch(document);
   if ('reason' in reading) return { kind: 'unreadable', reason: reading.reason };

@@ -43,6 +43,6 @@ export function readItemsPerMessage(text: string): number {
   const items = Number(text);
   if (Number.isInteger(items) && items >= 1 && items <= itemsMax) return items;
   throw new RangeError(
-    `Items per message must be ${packed} or a whole number from 1 to ${itemsMax}, not ${JSON.stringify(text)}.`,
+    `Items per message must be ${packed} or a whole number from 1 to ${itemsMax}, got '${text}'.`,
   );
 }

@@ -18,7 +18,7 @@ export interface QueueMessage {
   readonly body: string;
   /** When the first message was sent, before any redrive; milliseconds since 1970. */
   readonly sentAt: number;
-  /** Of a chunk of a replayed batch: when the batch arrived here; milliseconds since 1970. */
+  /** For a chunk of a replayed batch: when the batch arrived here; milliseconds since 1970. */
   readonly replayedAt?: number;
   /** How often it was received, including this time. */
   readonly receives: number;
@@ -120,7 +120,7 @@ export async function countMessages<Key, D extends Delivery<Key>>(
 
 /**
  * Stores the bodies of the open messages that carry one. Returns the messages of bodies that may not be
- * stored: each may be the only copy, so that it must be delivered again, whatever else becomes of it.
+ * stored: each may be the only copy, so that it must be delivered again, whatever its outcome.
  */
 async function keepBodies<Key, D extends Delivery<Key>>(
   carried: ReadonlyMap<QueueMessage, CarriedBatch>,
@@ -150,9 +150,9 @@ async function removeKnown<Key, D extends Delivery<Key>>(
   for (const delivery of found) rest.delete(delivery);
 }
 
-/** A chunk is first queued within this time after its batch was received, */
+/** A chunk is first queued within this time after its batch was received */
 const queuedMsMax = 5 * 60_000;
-/** and waits there no longer, unless there is a backlog. */
+/** and waits there at most for this time, unless there is a backlog. */
 const waitMsMax = 15 * 60_000;
 
 /** How long after an unexpected repeat others are likely. */
@@ -211,9 +211,10 @@ export function whyTooOld(
   reading: Countable,
   oldest: number,
 ): string | undefined {
-  const since = reading.kind === 'chunk' ? (replayedAt ?? reading.receivedAt) : sentAt;
+  const [since, verb] =
+    reading.kind === 'chunk' ? [replayedAt ?? reading.receivedAt, 'received'] : [sentAt, 'sent'];
   if (since >= oldest) return undefined;
-  return `too_old: it is of ${new Date(since).toISOString()}, and the ledger no longer shows whether it is counted`;
+  return `too_old: ${verb} at ${new Date(since).toISOString()}; the ledger no longer shows whether it was counted`;
 }
 
 /**

@@ -4,29 +4,29 @@ import { csvLine } from '../../util/csv.ts';
 export const dimensions = ['date', 'type', 'state'] as const;
 export type Dimension = (typeof dimensions)[number];
 
-/** A row of `/stats`: the dimensions that were asked for, and the count. */
+/** A row of `/stats`: the requested dimensions, and the count. */
 export type StatsRow = Partial<Pick<CounterRow, Dimension>> & Pick<CounterRow, 'count'>;
 export type Column = Dimension | 'count';
 
 /** How rows become text. A new format is one more entry of `rowFormats` (docs/extending.md). */
 interface RowFormat {
   readonly title: string;
-  /** The `Content-Type` of an answer. */
+  /** The `Content-Type` of a response. */
   readonly contentType: string;
-  /** The media types that ask for the format in `Accept`, in lower case, without parameters. */
+  /** The media types that request the format in `Accept`, in lower case, without parameters. */
   readonly accepted: readonly string[];
   /** One sentence for the description of the API. */
   readonly description: string;
   readonly opening: (columns: readonly Column[]) => string;
   /** @param rows at least one */
   readonly rows: (rows: readonly StatsRow[], columns: readonly Column[]) => string;
-  /** Between two calls of `rows`. */
+  /** The text between two calls of `rows`. */
   readonly separator: string;
   readonly closing: string;
 }
 
 /**
- * The formats of `/stats`. The order decides where `Accept` prefers none of two formats.
+ * The formats of `/stats`. If `Accept` prefers neither of two formats, the earlier entry wins.
  * Sources: RFC 8259, RFC 4180, https://github.com/ndjson/ndjson-spec, RFC 7763 and
  * https://github.github.com/gfm/#tables-extension-.
  */
@@ -91,7 +91,10 @@ function markdownLine(fields: readonly (string | number)[]): string {
   return `| ${fields.join(' | ')} |\n`;
 }
 
-/** What Markdown would take for a cell's end, an escape, emphasis, code, HTML, a link or an entity. */
+/**
+ * Characters that Markdown interprets: cell separators, escapes, emphasis, code, HTML, links and
+ * entities.
+ */
 const markup = /[\\|`*_~<>[\]&]/g;
 
 function markdownField(field: string | number): string | number {

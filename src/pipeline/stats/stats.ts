@@ -15,7 +15,7 @@ export interface StatsRequest {
   readonly hasByteOrderMark?: boolean;
 }
 
-/** Whether the answer sums rows, so that it needs all of them before its first row. */
+/** Whether the response sums rows, so that it needs all of them before its first row. */
 export function isSummed({ groupBy }: StatsRequest): boolean {
   return groupBy !== undefined && groupBy.length < dimensions.length;
 }
@@ -27,12 +27,12 @@ export function isOfManyDays({ query: { from, to } }: StatsRequest): boolean {
   return daysInRange(from, to) > fewDaysMax;
 }
 
-/** The versions of an answer that the caller has, from `If-None-Match`; `any`: `*`. */
+/** The versions of a response that the caller has, from `If-None-Match`; `any`: `*`. */
 export type KnownVersions = readonly string[] | 'any';
 
 /**
- * An answer as text in UTF-8. `version` identifies its content: the same request with the same
- * version has the same answer.
+ * A response as text in UTF-8. `version` identifies its content: the same request with the same version
+ * has the same response.
  */
 export type StatsAnswer =
   /** The caller has this version. */
@@ -44,7 +44,7 @@ export type StatsAnswer =
       /** Produced on demand. Call `return` to stop early. `next` rejects if reading rows fails. */
       readonly pieces: AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
     }
-  /** The answer exceeds the size limit. */
+  /** The response exceeds the size limit. */
   | { readonly kind: 'too_large' };
 
 /** A hash of the content: the same for any engine, before and after a restart or a rebuild. */
@@ -56,7 +56,7 @@ export function isKnown(known: KnownVersions, version: string | undefined): bool
   return known === 'any' || (version !== undefined && known.includes(version));
 }
 
-/** The whole answer, or `unchanged` if the caller has its version. */
+/** The whole response, or `unchanged` if the caller has its version. */
 export function wholeAnswer(
   bytes: Uint8Array<ArrayBuffer>,
   known: KnownVersions,
@@ -66,7 +66,7 @@ export function wholeAnswer(
   return { kind: 'whole', version, bytes };
 }
 
-/** Builds an answer of at most `bytesMax` bytes in memory. */
+/** Builds a response of at most `bytesMax` bytes in memory. */
 export async function gatherStats(
   reader: CounterReader,
   { query, groupBy, format, hasByteOrderMark }: StatsRequest,

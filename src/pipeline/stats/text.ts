@@ -54,7 +54,7 @@ export class StatsWriter {
 /** Sums rows over the dimensions that are not grouped by. */
 export class Groups {
   readonly #groupBy: readonly Dimension[];
-  /** What is not grouped by is empty there. */
+  /** Dimensions that are not grouped by are empty there. */
   readonly #increments: Increments = new Map();
 
   constructor(groupBy: readonly Dimension[]) {

@@ -13,9 +13,9 @@ export interface Orphan {
 /** A batch that is stored and queued as a whole. */
 export interface FinishedIntake {
   readonly chunks: number;
-  /** Of a replayed batch: when it arrived here; milliseconds since 1970. */
+  /** For a replayed batch: when it arrived here; milliseconds since 1970. */
   readonly replayedAt?: number;
-  /** Of a batch whose interrupted intake a sweep completed: when; milliseconds since 1970. */
+  /** When a sweep completed the interrupted intake of the batch, if one did; milliseconds since 1970. */
   readonly queuedAt?: number;
 }
 
@@ -50,7 +50,7 @@ export interface SweepPorts {
   each<T>(inputs: readonly T[], work: (input: T) => Promise<void>): Promise<void>;
 }
 
-/** What a sweep saves for the next one. */
+/** The progress that a sweep saves for the next one. */
 export interface SweepProgress {
   /** How far earlier sweeps came; the raw keys are empty before the first sweep. */
   position(): Promise<SweepPosition>;

@@ -6,7 +6,7 @@ import type { BatchState, FinishedIntake, Orphan, SweepPorts, SweepRules } from 
 import { batchIdOf, timeOf } from './raw-keys.ts';
 import type { SendBudget } from './send-budget.ts';
 
-/** What a sweep concludes about a batch. */
+/** The conclusion of a sweep about a batch. */
 export type Outcome =
   /** Nothing is left to do. */
   | 'settled'
@@ -34,7 +34,7 @@ const failedSendsMax = 20;
 /** The largest assumed difference between the clocks of two machines. */
 const clockSkewMsMax = 3_600_000;
 
-/** Brings single batches forward: queues what is missing, or dead-letters what is too old. */
+/** Reconciles single batches: queues missing messages, or dead-letters a batch that is too old. */
 export class BatchReconciler {
   readonly counts = { orphans: 0, resent: 0, parked: 0, failed: 0, forgotten: 0 };
   /** When the latest counted batch was received, as far as known; milliseconds since 1970. */
@@ -212,6 +212,6 @@ function tooOld({ batchId, index, receivedAt, replayedAt, message }: Chunk): Dea
     ...(replayedAt !== undefined && { replayedAt }),
     body: message,
     reason:
-      'too_old: it was not counted in time, and the ledger no longer shows whether it is counted',
+      'too_old: it was not counted in time, and the ledger no longer shows whether it was counted',
   };
 }

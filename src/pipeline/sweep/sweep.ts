@@ -56,7 +56,7 @@ export async function sweepBatch(
   return reasons[0];
 }
 
-/** The shares of its time after which each part of a sweep leaves the rest to the next part. */
+/** The deadlines of the first two parts of a sweep, as fractions of its time. */
 const [intakesShare, countedShare] = [0.75, 0.9];
 
 interface IntakePass {
@@ -148,7 +148,7 @@ class Sweep {
     return isComplete;
   }
 
-  /** Looks for a counted batch among those that came hours after the one that waits was queued. */
+  /** Whether it finds a counted batch that was received hours after the waiting batch was queued. */
   async #isOvertaken(waiting: string): Promise<boolean> {
     const after = startOf((this.#reconciler.queuedAt(waiting) ?? this.#startedAt) + overtakenMs);
     const before = startOf(this.#startedAt - this.#rules.afterMs);

@@ -166,7 +166,7 @@ describe('a redrive', () => {
     await die(engine, [chunkOf(0)]);
     engine.now += 84 * dayMs;
     const [[, reason] = []] = await redrive(engine);
-    expect(reason).toMatch(/^too_old: it is of 2023-06-16/);
+    expect(reason).toMatch(/^too_old: received at 2023-06-16/);
     expect(await engine.process()).toBe(0);
     expect(await engine.deadLetters.list()).toHaveLength(1);
   });
@@ -322,7 +322,7 @@ describe('a dead letter that carries the body of its batch', () => {
   });
 });
 
-describe('messages that carry bodies, while S3 takes none', () => {
+describe('messages that carry bodies, while S3 accepts none', () => {
   it('stay on the queue: they are neither counted nor dead letters, at the last receive neither', async () => {
     const engine = new AwsEngine(aws, await createStore(aws), start, { carriesBodies: true });
     await engine.intake.accept(batchOf([itemOf(0)]));

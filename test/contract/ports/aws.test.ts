@@ -90,10 +90,10 @@ const loseReply =
 
 const unavailable = awsError('ServiceUnavailable', 503);
 const storageFaults: Record<string, Fault> = {
-  'S3 takes no body': refuse(/^PutObject/, unavailable),
-  'SQS takes no message': refuse(/^SendMessage/, unavailable),
+  'S3 accepts no body': refuse(/^PutObject/, unavailable),
+  'SQS accepts no message': refuse(/^SendMessage/, unavailable),
   'SQS loses its replies': loseReply(/^SendMessage/),
-  'DynamoDB takes no row': refuse(/^PutItem/, unavailable),
+  'DynamoDB accepts no row': refuse(/^PutItem/, unavailable),
   'nothing answers': refuse(/./, awsError('TimeoutError', 0)),
   'access is denied': refuse(/./, awsError('AccessDenied', 403)),
 };
@@ -244,7 +244,7 @@ describe('an interrupted attempt', () => {
     Array.from({ length: calls }, (_, at) =>
       ['before', 'after'].map((when) => [when, at] as const),
     ).flat(),
-  )('%s call %i is the same batch when it comes again, and counted once', async (when, at) => {
+  )('%s call %i is the same batch when it is repeated, and counted once', async (when, at) => {
     const engine = await openEngine();
     let made = 0;
     engine.fault = async (_command, proceed) => {
@@ -420,7 +420,7 @@ describe('messages', () => {
     expect(await counters(engine)).toMatchObject([{ count: 1 }]);
   });
 
-  it('that carry bodies are counted once, also beside those of an earlier version', async () => {
+  it('that carry bodies are counted once, also together with messages of an earlier version', async () => {
     const engine = await openEngine({ carriesBodies: true });
     const make = batchIdMaker(randomBytes);
     const earlier = batchIdMaker(randomBytes);
@@ -456,7 +456,7 @@ describe('messages', () => {
     await engine.process();
     expect(await counters(engine)).toEqual([]);
     expect(await engine.deadLetters.list()).toMatchObject([
-      { reason: expect.stringMatching(/^too_old: it is of 2023-06-16T12:00:00/) as string },
+      { reason: expect.stringMatching(/^too_old: received at 2023-06-16T12:00:00/) as string },
     ]);
   });
 });
@@ -590,7 +590,7 @@ describe('the counters', () => {
     const own = { ...itemOf(0), type: 'laptop', state: 'erased' };
     await put(engine, batchOf([own, own]));
     await engine.process();
-    // The plain update of a program that knows only the table.
+    // The plain update of a program that uses only the table.
     await aws.dynamodb.send(
       new UpdateItemCommand({
         TableName,

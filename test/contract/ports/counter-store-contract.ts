@@ -132,7 +132,7 @@ export function describeCounterStore<Key, D extends Delivery<Key>>(
       );
     });
 
-    it('knows after a restart what it has counted', () =>
+    it('has after a restart the record of counted deliveries', () =>
       withStore(async (harness) => {
         const deliveries = harness.deliveriesOf([one('a'), one('b'), one('c')]);
         await harness.store.apply(deliveries.slice(0, 2));

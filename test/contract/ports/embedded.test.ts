@@ -45,7 +45,7 @@ interface EngineOptions {
   readonly segmentBytes: number;
   readonly backlogBytesMax: number;
   readonly keepKeysMs: number;
-  /** What becomes of a delivery once it is durable; without, the processor is offered it. */
+  /** Receives a delivery once it is durable; default: offer it to the processor. */
   readonly onDurable: ((delivery: LogDelivery) => void) | undefined;
 }
 
@@ -151,7 +151,7 @@ class Engine {
     );
   }
 
-  /** Time passes, and what has expired is cleared away. */
+  /** Time passes, and expired data is deleted. */
   advance(milliseconds: number): void {
     this.store.age.note(this.store.position, 0);
     this.now += milliseconds;
@@ -161,7 +161,7 @@ class Engine {
 
   readonly offer = (delivery: LogDelivery) => this.processor.offer(delivery, 0);
 
-  /** What is not written by now is never written. */
+  /** Everything that is not written by now is never written. */
   stop(): void {
     this.reader.close();
     this.log.close();
@@ -195,7 +195,7 @@ class Engine {
     return result.stored;
   }
 
-  /** Stores a record past the intake: as it may stand in the log, not as it should. */
+  /** Stores a record without the intake: it may be invalid, as a log may contain it. */
   putRecord(body: Uint8Array, accepted: number, encoding: 'identity' | 'gzip' = 'identity') {
     const draft = { body, encoding, accepted, rejected: 0, caller: '', idempotency: undefined };
     const staged = this.log.stage({ ...draft, receivedAt: this.now });
@@ -384,7 +384,7 @@ describe('the embedded adapters', () => {
       expect(order).toEqual(Array.from({ length: 20 }, (_, serial) => serial));
     });
 
-    it('says once why the log takes nothing more', async () => {
+    it('reports once why the log accepts nothing more', async () => {
       engine.fault = 'a sync fails';
       const accepted = [0, 1, 2].map((serial) => engine.put(batchOf([itemOf(serial)])));
       await Promise.allSettled(accepted);
@@ -427,7 +427,7 @@ describe('the embedded adapters', () => {
       }
     });
 
-    it('knows a key until the counters do', async () => {
+    it('finds a key until the counters have it', async () => {
       const delivered: LogDelivery[] = [];
       const other = new Engine({ onDurable: (delivery) => delivered.push(delivery) });
       try {
@@ -448,7 +448,7 @@ describe('the embedded adapters', () => {
   });
 
   describe('receipts', () => {
-    it('take no frame for a record that a client has copied into a body', async () => {
+    it('do not treat a frame that a client has copied into a body as a record', async () => {
       const { batchId } = await engine.put(batchOf([itemOf(0)]));
       const [first] = engine.reader.records();
       if (first === undefined) throw new Error('no record');
@@ -530,7 +530,7 @@ describe('the embedded adapters', () => {
       expect(await engine.processor.step()).toBe(idle);
     });
 
-    it('counts what it was offered, and reads from the log what it was not', async () => {
+    it('counts the offered records, and reads the others from the log', async () => {
       const batches = [batchOf([itemOf(0)]), batchOf([itemOf(1)], { gzip: true })] as const;
       await engine.put(batches[0]);
       expect(await engine.processor.step()).toBe(idle);
@@ -603,7 +603,7 @@ describe('the embedded adapters', () => {
       await expectCounted(...batches);
     });
 
-    it('takes no delivery while it counts, and counts it from the log', async () => {
+    it('accepts no delivery while it counts, and counts it from the log', async () => {
       const delivered: LogDelivery[] = [];
       const other = new Engine({ onDurable: (delivery) => delivered.push(delivery) });
       try {
@@ -622,7 +622,7 @@ describe('the embedded adapters', () => {
       }
     });
 
-    it('puts aside, once and with the reason, what cannot be counted, and goes on', async () => {
+    it('dead-letters, once and with the reason, what cannot be counted, and continues', async () => {
       const sound = batchOf([itemOf(0)]);
       const body = Buffer.from(sound.body);
       await engine.put(sound);
@@ -665,7 +665,7 @@ describe('the embedded adapters', () => {
       expectPutAside();
     });
 
-    it('does not pass over what is gone from the log', async () => {
+    it('does not skip missing records of the log', async () => {
       await engine.put(batchOf([itemOf(0)]));
       engine.restart();
       const [first] = engine.reader.records();
@@ -732,7 +732,7 @@ async function interleave(actions: readonly Action[]): Promise<void> {
         batches.push(...fresh);
         await Promise.all(fresh.map((batch) => engine.put(batch)));
       } else if (kind === 'offer') {
-        // Most often the next one that would be counted, as the intake would offer it.
+        // Usually the next record to be counted, as the intake would offer it.
         const chosen = delivered[at % (2 * delivered.length)];
         const next = delivered.find(({ dedupKey: mark }) => mark.from >= engine.store.position);
         const offered = chosen ?? next;

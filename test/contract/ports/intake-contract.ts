@@ -37,7 +37,7 @@ export interface IntakeHarness {
   restart(): Promise<void>;
   /** Lets the storage fail from now on, until the restart, in the way of that name. */
   failStorage(fault: string): void;
-  /** Brings the engine to where it takes nothing new until it is drained. */
+  /** Fills the backlog of the engine, so that it accepts nothing new until it is drained. */
   overload(): Promise<void>;
   close(): Promise<void>;
 }
@@ -103,7 +103,7 @@ export function describeIntake(
 
     async function repeat(batch: Batch): Promise<EarlierBatch> {
       const result = await engine.intake.accept(batch);
-      if (result.earlier === undefined) throw new Error('the batch was taken for a new one');
+      if (result.earlier === undefined) throw new Error('the batch was treated as a new one');
       return result.earlier;
     }
 
@@ -167,7 +167,7 @@ export function describeIntake(
       });
     });
 
-    describe('a batch that comes again under its key', () => {
+    describe('a batch that is repeated under its key', () => {
       const batch = batchOf([itemOf(0), itemOf(1)], { key: 'a', caller: 'gateway' });
 
       async function expectOne({ batchId, receivedAt }: StoredBatch): Promise<void> {
@@ -204,14 +204,14 @@ export function describeIntake(
         await expectOne(stored);
       });
 
-      it('is stored once where several come at the same time', async () => {
+      it('is stored once if several arrive at the same time', async () => {
         const results = await Promise.all(
           Array.from({ length: 8 }, () => engine.intake.accept(batch)),
         );
         const stored = results.flatMap((result) =>
           result.earlier === undefined ? [result.stored] : [],
         );
-        // Where one completes what another began, each may take the other for the first.
+        // If one completes the intake that another began, each may treat the other as the first.
         expect(stored.length).toBeLessThanOrEqual(1);
         const [{ batchId, receivedAt } = { batchId: '', receivedAt: 0 }] = results.map(
           (result) => result.earlier ?? result.stored,
@@ -222,7 +222,7 @@ export function describeIntake(
         await expectOne({ batchId, receivedAt });
       });
 
-      it('is known by its body even if compressed anew', async () => {
+      it('is recognised by its body even if compressed again', async () => {
         const { batchId } = await store(batch);
         const options = { key: 'a', caller: 'gateway', gzip: true };
         expect(await repeat(batchOf([itemOf(0), itemOf(1)], options))).toMatchObject({
@@ -335,7 +335,7 @@ export function describeIntake(
       await expectCounted(...kept);
     });
 
-    it('refuses what is new while too much waits to be counted, and answers what it knows', async () => {
+    it('refuses new batches while the backlog is full, and answers retries', async () => {
       const known = batchOf([itemOf(0)], { key: 'known' });
       const stored = await store(known);
       await engine.drain();

@@ -63,7 +63,7 @@ export function describeObjectStore(name: string, open: () => Promise<ObjectStor
       }
     });
 
-    it('knows nothing under other names', async () => {
+    it('has nothing under other names', async () => {
       await store.create('log/one.log', text('1'));
       for (const other of ['log', 'log/one', 'log/one.log.log', 'lo', 'one.log', 'other/one.log']) {
         expect(await store.get(other), other).toBe(undefined);

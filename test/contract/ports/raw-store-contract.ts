@@ -46,7 +46,7 @@ export function describeRawStore(name: string, open: () => Promise<RawStoreHarne
       );
     });
 
-    it('gives back each body byte for byte, with what is known of it', async () => {
+    it('returns each body byte for byte, with its details', async () => {
       const stored: [StoredBatch, Batch][] = [];
       for (const batch of batches) stored.push([await store.put(batch, noon), batch]);
       for (const [{ batchId, receivedAt }, batch] of stored) {
@@ -64,7 +64,7 @@ export function describeRawStore(name: string, open: () => Promise<RawStoreHarne
       expect(await list()).toHaveLength(2);
     });
 
-    it('knows nothing under any other key', async () => {
+    it('has nothing under any other key', async () => {
       // On the second of March, which some would take for the thirtieth of February.
       const receivedAt = Date.UTC(2023, 2, 2);
       const { batchId } = await store.put(batchOf([itemOf(0)]), receivedAt);

@@ -45,7 +45,7 @@ export function describeReceipts(name: string, open: () => Promise<ReceiptsHarne
       },
     ];
 
-    it('say of each batch that it is pending until it is counted', async () => {
+    it('show each batch as pending until it is counted', async () => {
       const stored: StoredBatch[] = [];
       for (const { batch } of batches) stored.push(await engine.put(batch));
       const receiptOf = (index: number) => engine.receipts.find(stored[index]?.batchId ?? '');
@@ -70,7 +70,7 @@ export function describeReceipts(name: string, open: () => Promise<ReceiptsHarne
       await engine.drain();
       for (const index of batches.keys())
         expect(await receiptOf(index)).toEqual(expected(index, true));
-      // What comes later is pending again, and changes nothing of what is counted.
+      // Later batches are pending again, and do not change the counted ones.
       stored.push(await engine.put(batchOf([itemOf(0)])));
       expect(await receiptOf(batches.length)).toMatchObject({ status: 'pending', enqueued: 1 });
       for (const index of batches.keys())

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { rawKeyOf, type BatchId } from '../../../src/domain/batch-id.ts';
-import type { Difference } from '../../../src/pipeline/audit.ts';
+import type { Difference } from '../../../src/pipeline/findings.ts';
 import type { Batch, StoredBatch } from '../../../src/pipeline/ports.ts';
 import type {
   DeadLetterView,
@@ -78,7 +78,7 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       expect(store.admin.dayZone()).toBe('as-written');
     });
 
-    it('lists its raw batches in order, with their sizes and what is known of them', async () => {
+    it('lists its raw batches in order, with their sizes and details', async () => {
       const rawKeys = await putAll();
       const listed = await list();
       expect(listed.map(({ rawKey }) => rawKey)).toEqual(rawKeys);
@@ -187,7 +187,7 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       }
     });
 
-    it('drops the chosen dead letters, and shows them for ever', async () => {
+    it('drops the chosen dead letters, and lists them forever', async () => {
       const { batchId } = await store.put(batchOf([itemOf(0)]));
       await store.kill('a_reason: why');
       expect(await store.admin.deadLetters.drop(all)).toMatchObject({ dropped: 1, isMore: false });
@@ -245,7 +245,7 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       expect(await store.admin.dropReplaced()).toMatchObject({ wereKept: false });
     });
 
-    it('knows for a replay which batches are dead letters', async () => {
+    it('identifies for a replay which batches are dead letters', async () => {
       await store.put(batchOf([itemOf(0)]));
       expect(await store.admin.replayFacts()).toMatchObject({ missing: undefined });
       const { at } = (await list())[0] ?? expect.fail();
@@ -254,7 +254,7 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       expect(deadLetters.size).toBe(0);
     });
 
-    it('takes batches of another installation, once', async () => {
+    it('accepts batches of another installation, once', async () => {
       const [batch = expect.fail()] = batches;
       const receivedAt = Date.now() - 1_000;
       const { accepted, rejected, body, encoding } = batch;

@@ -17,7 +17,7 @@ import {
   keyPrefix,
   type Item,
 } from '../../../src/engines/aws/ledger/ledger-table.ts';
-import type { Difference } from '../../../src/pipeline/audit.ts';
+import type { Difference } from '../../../src/pipeline/findings.ts';
 import { AwsEngine } from '../../support/aws/aws-engine.ts';
 import { auditOf, rebuildOf, testBackoff } from '../../support/aws/aws-verify.ts';
 import {
@@ -44,7 +44,7 @@ beforeAll(async () => {
 });
 afterAll(() => aws.stop());
 
-/** Each batch has a counter of its own and one that all have; two chunks each. */
+/** Each batch has its own counter and a shared one; two chunks each. */
 async function post(n: number, count = 2, key?: string): Promise<string> {
   const items = Array.from({ length: count }, (_, at) => ({
     type: 'laptop',
@@ -159,9 +159,9 @@ describe('audit of a store on AWS', () => {
     await aws.dynamodb.send(
       new DeleteItemCommand({ TableName: lambdas.store.countersTable, Key: counterRow('own 4') }),
     );
-    await setCount('nobody', 5);
+    await setCount('unknown', 5);
     const { differences } = await audit();
-    const [changed, deleted, added] = ['own 3', 'own 4', 'nobody'].map((state) =>
+    const [changed, deleted, added] = ['own 3', 'own 4', 'unknown'].map((state) =>
       differences.find(({ counter }) => counter?.state === state),
     );
     expect(differences).toHaveLength(3);
@@ -217,7 +217,7 @@ describe('audit of a store on AWS', () => {
     expect(codesOf((await audit({ received })).differences)).toEqual(['batch_counted_in_part']);
   });
 
-  it('names a raw body of which a byte was changed, and one that is gone', async () => {
+  it('reports a raw body with a changed byte, and a missing one', async () => {
     await damage(rawKeys[6] ?? '');
     await deleteBody(rawKeys[7] ?? '');
     const { differences } = await audit();
@@ -230,7 +230,7 @@ describe('audit of a store on AWS', () => {
     expect(differences.find(({ code }) => code === 'raw_damaged')?.rawKeys).toEqual([rawKeys[6]]);
   });
 
-  it('knows what others queued, by their marks', async () => {
+  it('identifies messages of other programs by their marks', async () => {
     const item = { type: 'laptop', state: 'shared', timestamp: `${date}T11:00:00Z` };
     await aws.sqs.send(
       new SendMessageCommand({
@@ -294,7 +294,7 @@ describe('idempotency keys', () => {
     expect((await rebuild()).summary).toMatchObject({ ledgerRows: 4, corrected: 0 });
     expect((await audit()).differences).toEqual([]);
     expect(await keyRows()).toEqual(before);
-    // A retry is taken for what it is.
+    // A retry is recognised.
     expect(await post(20, 2, 'key-20')).toBe(lost);
     await lambdas.drain();
     expect((await counters()).find(({ state }) => state === 'own 20')?.count).toBe(1);
@@ -351,7 +351,7 @@ describe('idempotency keys', () => {
     expect(await keyRowOf(last)).toEqual(row);
   });
 
-  it('are not asked for once they may have ended, and keep what was excluded', async () => {
+  it('are not read once they may have expired, and keep the over-limit items', async () => {
     const excluded = { excluded: { B: encodeOverLimitItems([0]) } };
     const given = await keyRowOf(await post(20, 2, 'key-20'));
     await putLedgerRow({ ...given, ...excluded });
@@ -371,7 +371,7 @@ describe('rebuild of a store on AWS', () => {
     await aws.dynamodb.send(
       new DeleteItemCommand({ TableName: lambdas.store.countersTable, Key: counterRow('own 4') }),
     );
-    await setCount('nobody', 5);
+    await setCount('unknown', 5);
     await deleteMark(rawKeys[5] ?? '', 1);
     const damaged = await counters();
 
@@ -426,7 +426,7 @@ describe('rebuild of a store on AWS', () => {
     expect((await counters()).find(({ state }) => state === 'own 20')?.count).toBe(1);
   });
 
-  it('does without damaged bodies only where that is asked for', async () => {
+  it('skips damaged bodies only if requested', async () => {
     await damage(rawKeys[6] ?? '');
     await deleteBody(rawKeys[7] ?? '');
     const before = await counters();
@@ -445,7 +445,7 @@ describe('a store whose raw bodies are deleted by rule', () => {
 
   it('reports counters of early days above the recount, but not as differences', async () => {
     await setCount('own 3', 7);
-    await setCount('nobody', 5);
+    await setCount('unknown', 5);
     expect(await audit({ rawExpiryMs })).toMatchObject({
       differences: [],
       summary: { aboveExpired: 2, differences: 0 },
@@ -467,7 +467,7 @@ describe('a store whose raw bodies are deleted by rule', () => {
   });
 
   it('is rebuilt only from a day of which all are there', async () => {
-    await setCount('nobody', 5);
+    await setCount('unknown', 5);
     const before = await counters();
     const first = new Date(Date.now() - rawExpiryMs + 2 * dayMs).toISOString().slice(0, 10);
     await expect(rebuild({ rawExpiryMs })).rejects.toThrow(/deleted after 90 days .* --from /);
@@ -483,7 +483,7 @@ describe('beside traffic', () => {
   /** Leaves most of the CPU to the work; some dozens of batches come meanwhile. */
   const pauseMs = isNightly() ? 0 : 30;
 
-  /** Posts and counts while the work goes on. */
+  /** Posts and counts while the work continues. */
   async function withTraffic(work: () => Promise<void>): Promise<number> {
     let isOver = false;
     let posted = 0;
@@ -523,7 +523,7 @@ describe('beside traffic', () => {
 
   it('a rebuild corrects what differs, and loses nothing of what comes', async () => {
     await setCount('own 3', 7);
-    await setCount('nobody', 5);
+    await setCount('unknown', 5);
     await deleteMark(rawKeys[5] ?? '', 0);
     await aws.dynamodb.send(
       new DeleteItemCommand({ TableName: lambdas.store.countersTable, Key: counterRow('shared') }),

@@ -255,9 +255,9 @@ it('dlq shows dead letters, sends them again, and drops them', async () => {
   await put('DeadLetterQueueUrl', fresh.message);
   const unwanted = chunkOf(Date.now(), 'unwanted');
   await put('DeadLetterQueueUrl', unwanted.message);
-  expect(await command('dlq', 'redrive', id, 'nobody')).toMatchObject({
+  expect(await command('dlq', 'redrive', id, 'unknown')).toMatchObject({
     ...{ code: 1, stdout: `${id}: sent\nsent 1 to be counted, left 0\n` },
-    stderr: '"nobody" is not among the dead letters\n',
+    stderr: '"unknown" is not among the dead letters\n',
   });
   const dropped = await command('dlq', 'drop', '--all', '--json');
   expect(dropped).toMatchObject({ code: 0 });

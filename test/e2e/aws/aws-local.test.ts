@@ -139,7 +139,7 @@ describe('the stack of the CDK app on this machine', () => {
         {
           variables: { SMALL_BODIES: smallBodies },
           disorder: { seed: 7, duplicate: 0.2, reorder: 0.5, kill: 0.1, laterMsMax: 1_000 },
-          // What waits for its turn on a busy machine must not come again and again meanwhile.
+          // Messages that wait on a busy machine must not be delivered repeatedly meanwhile.
           visibilityTimeoutSeconds: 20,
         },
         async (stack) => {

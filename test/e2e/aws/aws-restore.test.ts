@@ -23,7 +23,7 @@ const timestamp = '2023-06-16T13:00:00Z';
 const json = { 'content-type': 'application/json' };
 
 let aws: AwsEmulators;
-/** The store as it goes on, and its tables as they were one moment before. */
+/** The store as it continues, and its tables as they were a moment before. */
 let store: AwsStore;
 let lambdas: Lambdas;
 let early: { counters: string; ledger: string };
@@ -61,7 +61,7 @@ beforeAll(async () => {
   const { text } = await post('after', { 'idempotency-key': 'k' });
   lastRawKey = (JSON.parse(text) as { raw_key: string }).raw_key;
   await lambdas.drain();
-  // A sweep looks at what came in an earlier millisecond.
+  // A sweep checks batches of earlier milliseconds.
   await delay(2);
 });
 

@@ -32,7 +32,7 @@ function keepPosting(client: Client, url: string) {
       batches.push(batch);
       const answer = await client.post(url, batch);
       expect(answer?.status).toBe(200);
-      // Beside the commands, not instead of them: they are what is tested.
+      // In addition to the commands, which are the subject of the test.
       await delay(20);
     }
   };
@@ -48,7 +48,7 @@ function keepPosting(client: Client, url: string) {
 
 const kills = rounds({ what: 'kills of a rebuild', quick: 1, nightly: 16 });
 
-it('backs up, audits and rebuilds beside a server that takes batches, however often the rebuild is killed', async () => {
+it('backs up, audits and rebuilds while a server accepts batches, however often the rebuild is killed', async () => {
   const dataDir = temporaryDirectory();
   const { server, url } = await startServer(dataDir);
   const client = newClient(4);

@@ -146,7 +146,7 @@ describe('check', () => {
     ],
     [
       'it is something else',
-      /^failed {3}health {6}404: Not Found; is this the URL of a device-pipeline\?$/,
+      /^failed {3}health {6}404: Not Found; check that the URL is that of a device-pipeline server$/,
       () => ({ status: 404, body: { message: 'Not Found' } }),
     ],
   ])('says what is wrong if %s', async (_, line, answer) => {

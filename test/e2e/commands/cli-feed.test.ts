@@ -23,7 +23,7 @@ describe('feed', () => {
     expect(new Set(received.map(({ key }) => key)).size).toBe(12);
     expect(itemsReceived()).toHaveLength(84);
     expect(outcome.stdout).toMatch(/batches {2}12 sent, 12 accepted, 0 refused\n/);
-    expect(outcome.stdout).toMatch(/items {4}84 sent, 84 accepted, 0 refused\n/);
+    expect(outcome.stdout).toMatch(/items {4}84 sent, 84 accepted, 0 rejected\n/);
     expect(outcome.stdout).toMatch(/--seed demo --until 2026-06-17T12:00:00\.000Z/);
   });
 

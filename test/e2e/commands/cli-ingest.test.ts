@@ -36,7 +36,7 @@ describe('ingest', () => {
     const outcome = await run(['ingest', await file('a.json', text), '--url', url, '--items', '1']);
     expect(outcome).toMatchObject({ code: 0, stderr: '' });
     expect(received.map(({ body }) => body.toString())).toEqual([text]);
-    expect(outcome.stdout).toMatch(/items {4}2 accepted, 0 refused\n/);
+    expect(outcome.stdout).toMatch(/items {4}2 accepted, 0 rejected\n/);
   });
 
   test('splits a large document and keeps the bytes of every item', async () => {
@@ -50,7 +50,7 @@ describe('ingest', () => {
     const sent = received.map(({ body }) => body.toString().slice(22, -2));
     const inOrder = sent.sort((a, b) => firstNumber(a) - firstNumber(b)).join(',');
     expect(inOrder).toBe(items.join(','));
-    expect(outcome.stdout).toMatch(/items {4}50,000 accepted, 0 refused\n/);
+    expect(outcome.stdout).toMatch(/items {4}50,000 accepted, 0 rejected\n/);
   });
 
   function firstNumber(text: string): number {
@@ -78,7 +78,7 @@ describe('ingest', () => {
     ['one.ndjson', '{"n":0}\n'],
     ['one.json', '{"n":0}'],
     ['-', '{\n "n": 0\n}\n'],
-  ])('takes a single object for an item, in %s', async (name, text) => {
+  ])('treats a single object as an item, in %s', async (name, text) => {
     const path = name === '-' ? name : await file(name, text);
     const outcome = await run(['ingest', path, '--url', url], text);
     expect(outcome).toMatchObject({ code: 0, stderr: '' });
@@ -100,7 +100,7 @@ describe('ingest', () => {
       `${path}: line 1, item 10: state: missing: There is no state.\n` +
         `${path}: line 1, item 20: state: missing: There is no state.\n`,
     );
-    expect(outcome.stdout).toMatch(/items {4}23 accepted, 2 refused\n/);
+    expect(outcome.stdout).toMatch(/items {4}23 accepted, 2 rejected\n/);
   });
 
   test('names no field where a whole item is refused', async () => {
@@ -136,7 +136,7 @@ describe('ingest', () => {
     expect(outcome.stderr).toBe(
       `${path}: items 4 to 6 were refused as a batch: 413 body_too_large: ${detail}\n`,
     );
-    expect(outcome.stdout).toMatch(/items {4}6 accepted, 3 refused\n/);
+    expect(outcome.stdout).toMatch(/items {4}6 accepted, 3 rejected\n/);
   });
 
   test('requests strict handling only with --strict', async () => {
@@ -168,7 +168,7 @@ describe('ingest', () => {
       /^\S+bad\.ndjson: line 2500, byte \d+: the line ends where a value should follow\n\S+: line 4001, byte \d+: expected a value, found oops\n$/,
     );
     expect(itemsReceived()).toEqual(numbered(5_000).filter(({ n }) => n !== 2_499 && n !== 4_000));
-    expect(outcome.stdout).toContain('items    4,998 accepted, 0 refused\nlines    2 not sent: ');
+    expect(outcome.stdout).toContain('items    4,998 accepted, 0 rejected\nlines    2 not sent: ');
     expect(outcome.stdout).not.toContain('again');
   });
 
@@ -200,7 +200,7 @@ describe('ingest', () => {
     expect(sent.length).toBeGreaterThan(0);
     expect(outcome.stdout).toContain(`items    ${sent.length.toLocaleString('en-US')} accepted`);
     expect(outcome.stdout).toMatch(
-      /again {4}the same command with --key \S+ counts nothing twice\n/,
+      /again {4}running the same command again with --key \S+ counts nothing twice\n/,
     );
   });
 
@@ -244,7 +244,7 @@ describe('ingest', () => {
     expect(stderr).toContain(
       'device-pipeline: interrupted; read and not sent: 5 bytes of an incomplete item\n',
     );
-    expect(stdout).toContain('items    3 accepted, 0 refused\n');
+    expect(stdout).toContain('items    3 accepted, 0 rejected\n');
     expect(stdout).not.toContain('again');
   });
 

@@ -204,7 +204,7 @@ describe('replay', () => {
     const plainAfterOne = ['gzip', undefined, undefined, undefined];
     expect(await toGateway()).toEqual({
       ...{ code: 0, encodings: plainAfterOne, last: plain },
-      stderr: `device-pipeline: ${url} does not get compressed batches intact; sending them plain: 415 compression_not_supported: Lost.\n`,
+      stderr: `device-pipeline: compressed batches do not reach ${url} intact; sending uncompressed from now on: 415 compression_not_supported: Lost.\n`,
     });
     expect(await toGateway('--no-compress')).toEqual({
       ...{ code: 0, encodings: plainAfterOne.slice(1), last: plain, stderr: '' },

@@ -49,7 +49,7 @@ describe('stats', () => {
   test('--watch prints the counters again, until a signal', async () => {
     answers.push((response) => send(response, 200, rows.slice(0, 1)));
     answers.push((response) => send(response, 200, rows));
-    // A server that starts again is asked again.
+    // A restarted server is queried again.
     answers.push((response) => send(response, 503, []));
     answers.push((response) => send(response, 200, rows));
     // The last is never answered, and the signal ends that request, too.
@@ -78,7 +78,8 @@ describe('stats', () => {
   test('says what an answer without a body was', async () => {
     answers.push((response) => response.writeHead(204).end());
     const outcome = await run(['stats', '--url', url, '--date', '2026-06-17']);
-    const message = 'device-pipeline: the server answered 204; is it a device-pipeline server?\n';
+    const message =
+      'device-pipeline: the server answered 204; check that the URL is that of a device-pipeline server\n';
     expect(outcome).toMatchObject({ code: 1, stdout: '', stderr: message });
   });
 
@@ -162,7 +163,7 @@ describe('stats', () => {
     expect(outcome.stderr).toMatch(/\ndevice-pipeline: .+\n$/);
   });
 
-  test('reads the data directory beside a running server', async () => {
+  test('reads the data directory of a running server', async () => {
     const { child, outcome: ended } = start(['serve', '--port', '0', '--data-dir', 'store']);
     const address = await new Promise<string>((resolve, reject) => {
       child.stdout.on('data', (text: Buffer) => {

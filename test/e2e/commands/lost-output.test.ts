@@ -53,7 +53,7 @@ function namedPipe() {
   };
 }
 
-it('a server goes on without a reader of its log, and logs how many lines were dropped', async () => {
+it('a server continues without a reader of its log, and logs how many lines were dropped', async () => {
   const pipe = namedPipe();
   const { server, url } = await startServer(temporaryDirectory(), {
     shellBefore: `exec 2>${pipe.path}`,
@@ -90,7 +90,7 @@ it('a server starts and stops where its log is on a full disk', async () => {
   expect(await server.waitExit()).toEqual({ code: 0, signal: null });
 });
 
-it('a server goes on where its address cannot be printed', async () => {
+it('a server continues if its address cannot be printed', async () => {
   const server = new ServerProcess(temporaryDirectory(), { shellBefore: 'exec >/dev/full' });
   await waitUntil('the line', () => Promise.resolve(server.stderr !== ''));
   expect(server.stderr).toBe(

@@ -58,7 +58,7 @@ it('serve bounds the connections by the limit of descriptors, and logs the bound
   expect(connections).toBeLessThanOrEqual(Number(bounded?.['connections_max']));
 });
 
-it('serve does not start where there is no room for connections, and says what to do', async () => {
+it('serve does not start if the limit leaves no connections, and says what to do', async () => {
   const server = new ServerProcess(temporaryDirectory(), { shellBefore: 'ulimit -n 40' });
   expect(await server.waitExit()).toEqual({ code: 1, signal: null });
   expect(server.log).toMatch(

@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 
 import { expect } from 'vitest';
 
-import { serverAccess, TokenTable } from '../../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../../src/auth/check-access.ts';
 import { tokenHash, type Scope } from '../../../src/auth/token.ts';
 import { expectAccessible, openTab } from '../../support/browser.ts';
 import {
@@ -49,7 +49,7 @@ describe('with tokens', () => {
     await tryToken('dpl_ключ');
     await page.getByText('A token consists of ASCII characters').waitFor();
     expect(await page.evaluate('sessionStorage.length')).toBe(0);
-    await tryToken('dpl_nobody');
+    await tryToken('dpl_unknown');
     await page.getByText('Unknown token').waitFor();
     await tryToken('dpl_sender');
     await page.getByText('lacks the scope read').waitFor();
@@ -67,10 +67,10 @@ describe('with tokens', () => {
     await page.locator('.live[aria-pressed=true]').waitFor();
     await button(page, 'Sign out').click();
     await page.getByLabel('Token').waitFor();
-    // Longer than until the next look: nobody looks any more.
+    // Longer than the polling interval: the page no longer polls.
     await setTimeout(2_500);
     expect(await page.evaluate('sessionStorage.length')).toBe(0);
-    // A browser reports by itself that two tokens were refused, each once; and nothing else.
+    // The browser's console has the two refused tokens, each once, and nothing else.
     expect(tab.complaints.map((text) => /status of 40[13]/.exec(text)?.[0])).toEqual([
       ...['status of 401', 'status of 403'],
     ]);
@@ -132,7 +132,7 @@ describe('with tokens', () => {
     expect(await figure(page, 'Events').count()).toBe(0);
   });
 
-  it('it asks anew once its token is revoked, live or not', async () => {
+  it('it asks again once its token is revoked, live or not', async () => {
     let known = table;
     const url = await serve({ access: accessOf(() => known) });
     const { page } = await openTab(browser());

@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 
 import { expect } from 'vitest';
 
-import { serverAccess, TokenTable } from '../../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../../src/auth/check-access.ts';
 import { expectAccessible, openTab } from '../../support/browser.ts';
 import {
   becomes,
@@ -183,7 +183,7 @@ describe('the dashboard', () => {
     await page.clock.setSystemTime(now.getTime() + 86_400_000);
     await page.clock.runFor(6_000);
     await page.getByText('No counts here').waitFor();
-    // The button goes away with the page that had it; the keyboard goes on from there.
+    // The button disappears with its page; keyboard focus continues from there.
     await page.locator('.notice button').press('Enter');
     await becomes(page, 'Events', '17');
     expect(await page.evaluate('document.activeElement.id')).toBe('main');

@@ -97,7 +97,7 @@ async function runExample(example: Example, place: Place): Promise<void> {
   if (answer !== undefined) expect(comparable(printed)).toBe(comparable(answer));
 }
 
-/** An answer without what is of the moment: the digits of its raw key. */
+/** A response without what is of the moment: the digits of its raw key. */
 function comparable(json: string): string {
   const text = JSON.stringify(JSON.parse(json));
   return text.replaceAll(/"raw\/[^"]*"/g, (key) => key.replaceAll(/[0-9a-f]/g, '·'));

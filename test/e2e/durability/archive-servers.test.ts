@@ -103,7 +103,7 @@ describe('two servers on one archive', () => {
     expect((await client.post(successor.url, newBatch('after', 2, random)))?.status).toBe(200);
   });
 
-  it('refuses a second copy of a directory, and one that was restored until a time', async () => {
+  it('refuses a second copy of a directory, and a directory that was restored until a time', async () => {
     const url = archiveDirectory();
     const client = newClient(1);
     const first = await startServer(temporaryDirectory(), serving(url, 'sync'));

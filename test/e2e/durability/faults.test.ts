@@ -418,7 +418,7 @@ describe('SIGTERM', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('ends the server at once when it comes again', async () => {
+  it('ends the server at once when it is repeated', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const acknowledged = await postSome(newClient(1), url, 5);
@@ -465,7 +465,7 @@ describe('SIGTERM', () => {
 interface Sent {
   readonly acknowledged: TestBatch[];
   readonly unanswered: TestBatch[];
-  /** The answers with a status other than 200. */
+  /** The responses with a status other than 200. */
   readonly refusals: string[];
 }
 
@@ -547,7 +547,7 @@ function expectEachCounted(
   expect(unanswered.map(verdict).filter((each) => !/^once$|^none$/.test(each))).toEqual([]);
 }
 
-/** Expects the server to end by itself, with exit code 1 and one line that has all of `parts`. */
+/** Expects the server to exit on its own, with exit code 1 and one line that has all of `parts`. */
 async function expectFailure(server: ServerProcess, ...parts: readonly string[]): Promise<void> {
   await expectEnd(server, 1, parts);
 }

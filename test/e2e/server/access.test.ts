@@ -11,7 +11,7 @@ import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { changeTokens } from '../../../src/engines/embedded/tokens/token-file.ts';
 import { readTokens } from '../../../src/entry/lambda/tokens-secret.ts';
-import { serverAccess, TokenTable } from '../../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../../src/auth/check-access.ts';
 import { run } from '../../support/processes/command-line.ts';
 import { logLines } from '../../support/processes/server-log.ts';
 import {
@@ -206,7 +206,7 @@ interface WireAnswer {
   readonly text: string;
 }
 
-/** Sends bytes and reads a number of answers, or those until the server ends the connection. */
+/** Sends bytes and reads a number of responses, or those until the server ends the connection. */
 async function talk(port: number, bytes: string | Buffer, count: number) {
   const socket = connect(port, '127.0.0.1');
   afterTest(() => void socket.destroy());
@@ -449,7 +449,7 @@ describe('every answer', () => {
     expect(answers).toHaveLength(9);
     for (const [at, { headers }] of answers.entries()) {
       expect(headers).toMatchObject({
-        // The second one is of counters, which those who may read them may cache.
+        // The second response has counters, which their readers may cache.
         'cache-control': at === 1 ? 'private, max-age=60, must-revalidate' : 'no-store',
         'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
         'cross-origin-resource-policy': 'same-origin',

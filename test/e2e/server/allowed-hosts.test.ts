@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 import { tokenHash, type Token } from '../../../src/auth/token.ts';
-import { serverAccess, TokenTable } from '../../../src/auth/access.ts';
+import { serverAccess, TokenTable } from '../../../src/auth/check-access.ts';
 import { hostRule } from '../../../src/http/app/allowed-hosts.ts';
 import type { AnsweredRequest } from '../../../src/http/server/observer.ts';
 import { silentObserver } from '../../../src/http/server/observer.ts';
@@ -44,9 +44,7 @@ function post(line: string, lines: readonly string[]): string {
   return [...head, '', body].join('\r\n');
 }
 
-/**
- * The statuses of all answers to what a client sends on one connection, and the code of the last.
- */
+/** The statuses of all responses to what a client sends on one connection, and the code of the last. */
 async function answers(
   text: string,
 ): Promise<readonly [statuses: readonly number[], code: string]> {

@@ -24,7 +24,7 @@ async function serve(): Promise<TestServer> {
   return server;
 }
 
-/** All statuses of the answers to what a client sends before it ends its side. */
+/** All statuses of the responses to what a client sends before it ends its side. */
 async function statuses({ port }: TestServer, text: string): Promise<number[]> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   let received = '';

@@ -1122,7 +1122,7 @@ describe('the page of a day', () => {
     expect(tablesOf(document, 'rows')).toEqual([]);
     expect(tablesOf(document, 'calendar')).toHaveLength(1);
     expect(elements(document, 'p').map(textOf)).toEqual([
-      'Days as written in the timestamps; darker: more events.',
+      'Days as written in the timestamps. Darker days have more events.',
       'Nothing was counted on this day.',
     ]);
   });
@@ -1318,7 +1318,7 @@ function holdCounters({ dataDir }: TestServer): () => void {
   };
 }
 
-/** Forwards requests to a port and cuts off the client when the first bytes of an answer arrive. */
+/** Forwards requests to a port and cuts off the client when the first bytes of a response arrive. */
 async function startLossyProxy(port: number) {
   const { promise: lostAnswer, resolve } = Promise.withResolvers<string>();
   const proxy = createServer((client) => {

@@ -107,7 +107,7 @@ it('the memory of unread large answers is limited, and they are cut off after th
   const server = await startServer({ http });
   onTestFinished(() => server.stop());
   const { port, url } = server;
-  // More than the kernel buffers of an answer for a client that does not read it.
+  // More than the kernel buffers of a response for a client that does not read it.
   const long = 'x'.repeat(120);
   for (let batch = 0; batch < 8; batch++) {
     const items = Array.from({ length: 8_000 }, (_, at) => ({
@@ -133,7 +133,7 @@ it('the memory of unread large answers is limited, and they are cut off after th
     expect(refused.headers.get('retry-after')).toBe('5');
   }, waitOptions);
   expect((await fetch(`${url}/stats?date=2026-03-02`)).status).toBe(200);
-  // It was cut off, and another answer has its memory.
+  // It was cut off, and another response has its memory.
   await vi.waitFor(async () => expect((await ask()).status).toBe(200), waitOptions);
   expect(cuts.filter((cut) => cut !== undefined)).toEqual(['too_slow']);
 });

@@ -21,7 +21,7 @@ const waitOptions = { timeout: 500_000, interval: 50 };
 const query = { from: day, to: day, types: [], states: [] };
 const ofDay = { query, groupBy: undefined, format: 'ndjson' } as const;
 
-/** Rows of such a size that their answer is several times what may be in flight. */
+/** Rows of such a size that their response is several times what may be in flight. */
 function fill(dataDir: string, first = 0): void {
   const database = openDatabase(dataPaths(dataDir).database);
   const insert = database.prepare('INSERT INTO counters VALUES (?, ?, ?, ?, 1)');

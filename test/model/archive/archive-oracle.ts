@@ -17,10 +17,10 @@ export function assert(condition: boolean, otherwise: () => string): asserts con
   if (!condition) throw new Violation(otherwise());
 }
 
-/** What the oracle knows of a data directory, of which each process of it is an owner. */
+/** The oracle's record of a data directory; each process of it is an owner. */
 export interface KnownDirectory {
   readonly name: string;
-  /** All records that ever were durable in it, also those that retention removed. */
+  /** All records that ever were durable in it, also the ones that retention removed. */
   history: KnownRecord[];
   /** How often the tail had changed when it was restored. */
   readonly restoredAt: number;
@@ -29,11 +29,11 @@ export interface KnownDirectory {
 /** An object of the tail that was made. */
 interface Made {
   readonly directory: KnownDirectory | undefined;
-  /** False for a claim that came too late, and was removed again. */
+  /** False for a claim that was written too late, and was removed again. */
   isClaim: boolean;
 }
 
-/** Knows what was acknowledged, and says what must be and what may be in a restored log. */
+/** Records what was acknowledged, and computes what must and what may be in a restored log. */
 export class ArchiveOracle {
   readonly directories: KnownDirectory[] = [];
   /** Records that a server has seen in the archive, by id. */
@@ -120,7 +120,7 @@ export class ArchiveOracle {
     if (isClaim) this.#claims.set(name, made);
   }
 
-  /** What is removed must be in an object that each restore finds. */
+  /** Every removed object must be covered by an object that each restore finds. */
   #judgeRemoval({ name }: Effect, number: number | undefined): void {
     const claim = this.#claims.get(name);
     if (claim !== undefined) claim.isClaim = false;

@@ -9,10 +9,10 @@ const seedsThatShow: Readonly<Record<string, number>> = {
   'acknowledges before the upload': 41,
   'removes pieces before the merged object exists': 54,
   'removes pieces before listings show the merged object': 3,
-  'takes a number that is taken for its own': 2,
+  'uses a number that is already taken': 2,
   'leaves no gap for the uploads of its predecessor': 41,
-  'goes on without a claim when it starts again': 14,
-  'does not look whether its claim came too late': 29,
+  'continues without a claim after a restart': 14,
+  'does not check whether its claim was written too late': 29,
   'restores a log up to a hole': 34,
 };
 /** Enough schedules to show any of the bugs. */

@@ -42,7 +42,7 @@ export const plantedBugs: Record<string, Variant> = {
       list: (prefix) => (isMerged(prefix) ? only(prefix) : store.list(prefix)),
     }),
   },
-  'takes a number that is taken for its own': {
+  'uses a number that is already taken': {
     serverStore: (store) => ({
       ...store,
       async create(name, bytes) {
@@ -52,7 +52,7 @@ export const plantedBugs: Record<string, Variant> = {
     }),
   },
   'leaves no gap for the uploads of its predecessor': { limits: { claimGap: 1 } },
-  'goes on without a claim when it starts again': {
+  'continues without a claim after a restart': {
     serverStore: (store, server) => ({
       ...store,
       create(name, bytes) {
@@ -62,7 +62,7 @@ export const plantedBugs: Record<string, Variant> = {
       },
     }),
   },
-  'does not look whether its claim came too late': {
+  'does not check whether its claim was written too late': {
     serverStore: (store, server) => {
       let hasClaimed = false;
       return {

@@ -32,7 +32,7 @@ export interface RestoreSettings {
   readonly logId: string;
   /** Of the segments; does not exist. */
   readonly directory: string;
-  /** What a restore takes for the store. */
+  /** The store as a restore sees it. */
   readonly storeOf: (store: ObjectStore) => ObjectStore;
   /** How often it is interrupted, and repeated in the same directory. */
   readonly interruptions: number;

@@ -16,7 +16,7 @@ import { ArchiveServer, type World } from './archive-server.ts';
 import { fineWeather, SimulatedBucket } from './simulated-bucket.ts';
 import { SimulatedTime } from './simulated-time.ts';
 
-/** Changes what servers or restores take for the store, or the limits of servers, as a bug would. */
+/** Changes the store as servers or restores see it, or the limits of servers, as a bug would. */
 export interface Variant {
   readonly serverStore?: (store: ObjectStore, server: ArchiveServer) => ObjectStore;
   readonly restoreStore?: (store: ObjectStore) => ObjectStore;
@@ -229,7 +229,7 @@ class Schedule {
     server.start();
   }
 
-  /** Another server continues from the archive; the others may go on, or be started again. */
+  /** Another server continues from the archive; the others may continue, or be restarted. */
   async #succeed(): Promise<ArchiveServer | undefined> {
     const restored = await this.#restore(false, this.#chance.below(2));
     // An archive without records restores no log.
@@ -283,7 +283,7 @@ class Schedule {
     }
   }
 
-  /** Without faults, one server goes on, and the archive has all of it in few objects. */
+  /** Without faults, one server continues, and the archive has the whole log in few objects. */
   async #settle(): Promise<void> {
     const { bucket, time } = this.#world;
     this.#trace('fine weather');
@@ -293,12 +293,12 @@ class Schedule {
       // A server without traffic does not notice its successor.
       life.append(1);
     }
-    // Requests that are under way may take effect until now.
+    // Requests in flight may take effect until now.
     await this.#pass(10 * minuteMs);
     const going = this.#lives.filter(({ isFenced }) => !isFenced);
     for (const life of going)
-      this.#trace(`${life.process.name} goes on: ${life.problem ?? 'well'}`);
-    assert(going.length <= 1, () => `${going.length} servers go on`);
+      this.#trace(`${life.process.name} continues: ${life.problem ?? 'well'}`);
+    assert(going.length <= 1, () => `${going.length} servers continue`);
     if (going.length === 0) await this.#startOne();
     for (const life of this.#lives) life.append(2);
     await time.pass(5 * minuteMs);
@@ -309,12 +309,12 @@ class Schedule {
       storeOf: this.#variant.restoreStore ?? ((store) => store),
     });
     const owners = this.#lives.filter(({ isFenced }) => !isFenced);
-    assert(owners.length === 1, () => `${owners.length} servers go on in the end`);
+    assert(owners.length === 1, () => `${owners.length} servers continue in the end`);
     assert(owners[0]?.isShipped === true, () => 'the archive lacks records');
   }
 
   async #startOne(): Promise<void> {
-    this.#trace('none goes on');
+    this.#trace('no server continues');
     if ((await this.#succeed()) === undefined) {
       // The archive is empty, so no server has a successor.
       const [first] = this.#servers;

@@ -31,7 +31,7 @@ export interface ServerSettings {
   readonly allocateBytes: number;
   readonly bodyBytesMax: number;
   readonly limits: ArchiverLimits;
-  /** What a server's archiver takes for the store. */
+  /** The store as a server's archiver sees it. */
   readonly storeOf: (store: ObjectStore, server: ArchiveServer) => ObjectStore;
 }
 
@@ -105,7 +105,7 @@ export class ArchiveServer {
     this.#life = new Life(this.#world, this, name, this.#countedThrough);
   }
 
-  /** Kills the process. What it had not synced may be lost in part. */
+  /** Kills the process. Unsynced data may be lost in part. */
   kill(): void {
     this.#life?.kill();
     this.#end();
@@ -140,7 +140,7 @@ export class Life {
   problem: string | undefined;
   #hasClaimed = false;
   #isStopping = false;
-  /** Why the archiver has ended by itself. */
+  /** Why the archiver has ended without being stopped. */
   #end: { readonly error: unknown } | undefined;
 
   constructor(world: World, server: ArchiveServer, name: string, countedThrough: number) {
@@ -194,7 +194,7 @@ export class Life {
     return this.#end !== undefined;
   }
 
-  /** Whether the archive has everything, and no merge is to come. */
+  /** Whether the archive is complete, and no merge is pending. */
   get isShipped(): boolean {
     return this.#hasClaimed && this.positions.archivedEnd >= this.durableEnd;
   }
@@ -214,7 +214,7 @@ export class Life {
     this.#log.removeSegments(Math.min(this.positions.releasedEnd, this.durableEnd));
   }
 
-  /** Notes what the server acknowledges now, and whether it does what it should. */
+  /** Records the acknowledgements of the server, and checks its behaviour. */
   observe(): void {
     const { oracle, bucket, settings, time } = this.#world;
     const { known } = this.#server;

@@ -1,7 +1,7 @@
 import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 
-/** A record of a log, as the oracle remembers it. */
+/** A record of a log, as stored by the oracle. */
 export interface KnownRecord {
   /** The batch id in hexadecimal. It is random, so it stands for all of the record. */
   readonly id: string;

@@ -12,7 +12,7 @@ export class RequestFailed extends Error {
 
 /** How a store behaves at present. */
 export interface Weather {
-  /** One request in so many has a fault; 0: none. Only those of `troubled`, if it is a process. */
+  /** One request in this number has a fault; 0: none. Only those of `troubled`, if it is a process. */
   faultsOneIn: number;
   troubled: SimulatedProcess | undefined;
   /** Milliseconds that a request takes at most. */
@@ -49,8 +49,8 @@ interface Request {
   readonly reject: (error: Error) => void;
 }
 
-/** What happens to a request. It may take effect long after its process has given it up. */
-interface Fate {
+/** The simulated outcome of a request. It may take effect long after its process has given it up. */
+interface Outcome {
   readonly effectMs: number | undefined;
   readonly replyMs: number;
   readonly isAnswered: boolean;
@@ -142,10 +142,10 @@ export class SimulatedBucket {
   serve(): void {
     const arrived = this.#arrived.sort((a, b) => compare(orderOf(a), orderOf(b)));
     this.#arrived = [];
-    for (const request of arrived) this.#serve(request, this.#fateOf(request.process));
+    for (const request of arrived) this.#serve(request, this.#outcomeOf(request.process));
   }
 
-  #serve(request: Request, { effectMs, replyMs, isAnswered }: Fate): void {
+  #serve(request: Request, { effectMs, replyMs, isAnswered }: Outcome): void {
     const { process, kind } = request;
     this.requests++;
     this.#underWay.add(request);
@@ -167,12 +167,12 @@ export class SimulatedBucket {
     this.#troubleUntil.set(process, Math.max(until, this.troubleUntil(process)));
   }
 
-  #fateOf(process: SimulatedProcess): Fate {
+  #outcomeOf(process: SimulatedProcess): Outcome {
     const { weather } = this;
     const chance = this.#chance;
     const latencyMs = 1 + chance.below(weather.latencyMsMax);
     const isAway = this.#time.now < weather.outageUntil && (weather.cutOff ?? process) === process;
-    if (isAway) return this.#unansweredFate(chance.oneIn(10));
+    if (isAway) return this.#unansweredOutcome(chance.oneIn(10));
     const isTroubled = weather.faultsOneIn > 0 && (weather.troubled ?? process) === process;
     if (!isTroubled || !chance.oneIn(weather.faultsOneIn)) {
       return { effectMs: chance.below(latencyMs), replyMs: latencyMs, isAnswered: true };
@@ -181,11 +181,11 @@ export class SimulatedBucket {
       const effectMs = chance.below(20_000);
       return { effectMs, replyMs: effectMs + latencyMs, isAnswered: true };
     }
-    return this.#unansweredFate(chance.oneIn(2));
+    return this.#unansweredOutcome(chance.oneIn(2));
   }
 
   /** A refusal, a lost reply, or a request that takes effect after its time is over. */
-  #unansweredFate(hasEffect: boolean): Fate {
+  #unansweredOutcome(hasEffect: boolean): Outcome {
     const chance = this.#chance;
     const replyMs = chance.pick([5, 100, 3_000, 30_000]);
     const effectMs = hasEffect ? chance.pick([1, replyMs, chance.below(150_000)]) : undefined;

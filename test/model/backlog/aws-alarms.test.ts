@@ -153,8 +153,8 @@ const scenario = (name: string) => ({ ...standstills, ...troubles })[name] as Sc
 const nightly = new Set([
   'it comes steadily',
   'old days are filled in',
-  'ten times as much comes for ten minutes',
-  'a sweep is left out now and then',
+  'ten times the rate for ten minutes',
+  'a sweep is skipped from time to time',
 ]);
 
 describe('of the alarms', { timeout: 3_600_000 }, () => {
@@ -164,7 +164,7 @@ describe('of the alarms', { timeout: 3_600_000 }, () => {
     ['old days are filled in', { ...steady, perSecond: 500, days: 28 }, []],
     ['a replay fills the stack', scenario('a replay fills an empty stack'), []],
     [
-      'ten times as much comes for ten minutes',
+      'ten times the rate for ten minutes',
       scenario('ten times the rate for ten minutes'),
       ['OldestMessageWaits', 'RequestsThrottledOften'],
     ],
@@ -208,7 +208,7 @@ describe('of the alarms', { timeout: 3_600_000 }, () => {
       ['SweepMissing'],
     ],
     [
-      'a sweep is left out now and then',
+      'a sweep is skipped from time to time',
       { ...steady, outages: (minute) => (minute % 15 === 0 ? ['sweeper'] : []) },
       [],
     ],

@@ -146,7 +146,7 @@ function isAllCutOff({ cutOff }: Scenario, from: number, to: number): boolean {
 }
 
 /**
- * The violations in the run of a scenario, in words. `rate`: the full rate of such a stack, in items a
+ * The violations in the run of a scenario, in words. `rate`: the full rate of such a stack, in items per
  * second. A backlog that takes longer than minutes must be counted at nine tenths of it.
  */
 export function faultsOf(pipeline: TimedPipeline, scenario: Scenario, rate: number): string[] {

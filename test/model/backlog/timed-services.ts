@@ -92,7 +92,7 @@ export class TimedServices {
     return this.#answer(command) as never;
   }
 
-  /** The answer to a call; takes no time itself. */
+  /** The response to a call; takes no time itself. */
   readonly peek = (command: object): Promise<object> => {
     const down = [...this.down];
     this.down.clear();

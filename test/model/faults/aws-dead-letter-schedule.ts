@@ -8,10 +8,9 @@ import { World } from './aws-world.ts';
 const minuteMs = 60_000;
 
 /**
- * All queued messages become dead letters, as if the processor could not count them: chunks of
- * batches, messages of other programs, and unreadable ones; copies of some remain on the queue.
- * Operators then redrive and drop, several at a time, with any faults, beside the processor and the
- * sweep.
+ * All queued messages become dead letters, as if the processor could not count them: chunks of batches,
+ * messages of other programs, and unreadable ones; copies of some remain on the queue. Operators then
+ * redrive and drop, several at a time, with any faults, concurrently with the processor and the sweep.
  * @throws {Violation} if a guarantee did not hold.
  */
 export async function runDeadLetterSchedule(

@@ -38,7 +38,7 @@ describe('dead letters that are redriven and dropped under faults', () => {
     'one that was counted before it could be dropped': /drop\d+ \S+ counted/,
     'a drop killed after its dedup record': /drop\d+ TransactWriteItems killedAfter/,
     'a drop killed before its dedup record': /drop\d+ TransactWriteItems killedBefore/,
-    'a drop beside a redrive': /redrive(\d+) \w+ none[^]*drop\d+ \w+ none[^]*redrive\1 ends/,
+    'a drop during a redrive': /redrive(\d+) \w+ none[^]*drop\d+ \w+ none[^]*redrive\1 ends/,
   };
 
   it('have every kind of event', async () => {

@@ -11,7 +11,7 @@ const schedules = rounds({ what: 'schedules of faults on AWS', quick: 300, night
 /** Events that many schedules must contain to be meaningful. */
 const sights: Record<string, RegExp> = {
   'a transaction whose reply is lost': /TransactWriteItems replyLost/,
-  'a transaction that meets others': /TransactWriteItems obstructed/,
+  'a transaction that conflicts with others': /TransactWriteItems obstructed/,
   'a function killed before a transaction': /TransactWriteItems killedBefore/,
   'a function killed after a transaction': /TransactWriteItems killedAfter/,
   'a function killed while it stores a body': /PutObject killed/,

@@ -92,7 +92,7 @@ export interface Variant {
   readonly hasNoSweeper?: boolean;
 }
 
-/** What the functions of one schedule share. */
+/** The state that the functions of one schedule share. */
 export interface FunctionWorld {
   readonly scheduler: Scheduler;
   readonly random: Random;
@@ -134,7 +134,7 @@ function takeEnvironment(world: FunctionWorld, client: Client): IngestEnvironmen
   return environment;
 }
 
-/** Now and then as a version made them that knew no dedup blocks: such messages may still wait. */
+/** Sometimes as an earlier version without dedup blocks created them: such messages may still wait. */
 function batchIds({ random }: FunctionWorld): BatchIdMaker {
   const make = batchIdMaker((count) => random.bytes(count));
   let isEarlier: boolean | undefined;

@@ -58,7 +58,7 @@ export async function judge(world: World, posts: readonly Post[]): Promise<void>
   for (const post of posts) await checkReceipts(world, post, stored, deadLettered);
 }
 
-/** The sum of everything stored and queued, except what is reported as too old. */
+/** The sum of everything stored and queued, except messages reported as too old. */
 function expectedOf(
   world: World,
   stored: readonly StoredBody[],
@@ -158,7 +158,7 @@ function checkCounters(items: readonly Item[], expected: Increments): void {
   }
 }
 
-/** A batch answered 200 is stored, once under each key, and all answers name the same batch. */
+/** A batch answered 200 is stored, once under each key, and all responses name the same batch. */
 function checkStored(post: Post, stored: readonly StoredBody[], posts: readonly Post[]): void {
   const hashOf = ({ body }: Post) => hash('sha256', body);
   const own = stored.filter(({ bodyHash }) => bodyHash === hashOf(post));

@@ -101,10 +101,10 @@ const bugs: Record<string, Variant> = {
       },
     }),
   },
-  'takes all of a dedup block for one delivery': {
+  'treats a whole dedup block as one delivery': {
     countingPorts: (inner) => ({ ...inner, idOf: ({ dedupKey }) => rowTextOf(dedupKey) }),
   },
-  'counts twice what comes twice in one transaction': {
+  'counts repeated deliveries of one transaction twice': {
     counterStore: withDuplicates,
     countingPorts: (inner) => ({ ...inner, idOf: () => String(serial++) }),
   },
@@ -152,8 +152,8 @@ const seedsThatShow: Readonly<Record<string, number>> = {
   'gives a late retry of a batch that waits in its message another id': 142,
   'adds to a dedup block without a condition': 7,
   'counts none of a dedup block if one was counted': 4291,
-  'takes all of a dedup block for one delivery': 229,
-  'counts twice what comes twice in one transaction': 2,
+  'treats a whole dedup block as one delivery': 229,
+  'counts repeated deliveries of one transaction twice': 2,
   'lets a dedup block expire a day after its first record': 7,
   'counts what is too old': 104,
 };

@@ -109,7 +109,7 @@ export function withoutIndexes(options: CounterStoreOptions): Store {
   });
 }
 
-/** Counts each delivery that it is given, also one that comes twice at once. */
+/** Counts each delivery that it gets, also repeated ones in the same call. */
 export function withDuplicates(options: CounterStoreOptions): Store {
   return storeOf(async (deliveries) => {
     const isCounted = await transact(options, () => [

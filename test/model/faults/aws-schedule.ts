@@ -70,7 +70,7 @@ export async function trouble(
   const isLeftEarly = random.chance(0.3);
   for (;;) {
     const draw = random.next();
-    // What is queued by then waits for the next phase.
+    // Messages queued by then wait for the next phase.
     if (isLeftEarly && actions.length === 0 && draw < 0.2) return;
     if (actions.length > 0 && (draw < 0.1 || !scheduler.isBusy)) {
       const [action] = actions.splice(random.below(actions.length), 1);
@@ -124,7 +124,7 @@ export function actionsOf(world: World, posts: readonly Post[]): Action[] {
 }
 
 /**
- * Lets so much time pass that ledger rows expire. Everything stored by then has been swept, as on any
+ * Lets enough time pass for ledger rows to expire. Everything stored by then has been swept, as on any
  * ordinary day; the queues keep their messages, longer than SQS would.
  */
 async function leap(world: World): Promise<void> {

@@ -9,12 +9,12 @@ export interface Item {
   readonly timestamp: string;
 }
 
-/** An answer 200. */
+/** A response 200. */
 export interface Acknowledgement {
   readonly rawKey: string;
   readonly batchId: string;
   readonly enqueued: number;
-  /** The body of the answer, as JSON. */
+  /** The body of the response, as JSON. */
   readonly answer: string;
   readonly at: number;
 }
@@ -30,7 +30,7 @@ export interface Post {
   attemptsLeft: number;
   firstAt: number | undefined;
   readonly acknowledged: Acknowledgement[];
-  /** The codes of answers that were not 200. */
+  /** The codes of responses that were not 200. */
   readonly refused: string[];
 }
 

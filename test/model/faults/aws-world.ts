@@ -52,7 +52,9 @@ export interface GarbageMessage {
   readonly id: string;
   readonly body: string;
   readonly reason: string;
-  /** Whether it may have two dead letters: its delivery met a fault, or another delivery. */
+  /**
+   * Whether it may have two dead letters: its delivery had a fault, or conflicted with another delivery.
+   */
   isDisturbed: boolean;
 }
 
@@ -102,7 +104,7 @@ export class World implements FunctionWorld {
   #faults: FaultLayer;
   #isTraced: boolean;
   #tokens = new Set<string>();
-  /** Raw bodies and the objects beside them, by key, as first stored. */
+  /** Raw bodies and related objects, by key, as first stored. */
   #stored = new Map<string, PutObjectCommandInput>();
   /** The raw keys of the batches in it. */
   readonly #raised = new Set<string>();
@@ -195,7 +197,7 @@ export class World implements FunctionWorld {
           const { rawKey, batchId, enqueued } = outcome.value;
           const answer = JSON.stringify(outcome.value);
           post.acknowledged.push({ rawKey, batchId, enqueued, answer, at: this.scheduler.now });
-          // The answer may not have reached the client.
+          // The response may not have reached the client.
           if (this.random.chance(0.2)) retry();
         },
         onDeath: retry,
@@ -365,7 +367,7 @@ export class World implements FunctionWorld {
     if (command instanceof PutObjectCommand) this.#watchObject(command.input);
     if (!(command instanceof TransactWriteItemsCommand)) return;
     const { TransactItems = [], ClientRequestToken = '' } = command.input;
-    // The answer to a repeated request, which took effect before.
+    // The response to a repeated request, which took effect before.
     if (this.#tokens.has(ClientRequestToken)) return;
     this.#tokens.add(ClientRequestToken);
     const isRebuild = TransactItems.some((each) => each.ConditionCheck !== undefined);

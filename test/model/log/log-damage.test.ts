@@ -290,7 +290,7 @@ describe.each(files)('the log when bytes of $path are invalid', ({ path, index, 
 });
 
 describe('the last commit, if it is not counted', () => {
-  it('is the only one that may be taken for a torn tail', () => {
+  it('is the only damage that may be treated as a torn tail', () => {
     for (const { position, end: recordEnd } of records) {
       const index = bases.findLastIndex((base) => base < position);
       const from = position - (bases[index] ?? 0);
@@ -300,7 +300,7 @@ describe('the last commit, if it is not counted', () => {
     }
   });
 
-  it('is not taken for a torn tail if another segment was begun, even an unfinished one', () => {
+  it('is not treated as a torn tail if another segment was begun, even an unfinished one', () => {
     const at = (lastCommit[0]?.position ?? 0) - lastBase + 20;
     const next = segmentAt(directory, end).path;
     for (const length of [0, 1, segmentHeaderBytes]) {
@@ -316,7 +316,7 @@ describe('the last commit, if it is not counted', () => {
   });
 });
 
-it('is not taken for a torn tail if a valid record follows, also across two search windows', () => {
+it('is not treated as a torn tail if a valid record follows, also across two search windows', () => {
   const windowBytes = 1024 * 1024;
   for (const across of [0, 1, 2, 3, 4]) {
     const disk = newDisk();

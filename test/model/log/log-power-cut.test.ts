@@ -218,7 +218,7 @@ function openAndCheck(
     segmentBytes,
     ...settings,
     countedThrough,
-    // The log knows which rule it has.
+    // The log stores its rule.
     ...(history.acknowledged === 0 && { dayZone: history.dayZone }),
     onUncounted: ({ record }) => uncounted.push(record.receivedAt),
     now: () => 0,
@@ -520,7 +520,7 @@ function checkSecondLife(
     liveUntil(disk, history, second, end, at);
     const found = end.find(disk);
     liveUntil(found, history, third);
-    // A fourth life finds what the third has done.
+    // A fourth life starts from the result of the third.
     liveUntil(found.powerCut(), history, { steps: [], seed: 0, settings: {} });
   });
 }

@@ -822,7 +822,7 @@ describe('a power cut at an operation', () => {
 });
 
 describe('a full disk', () => {
-  it('takes what fits, then nothing until there is space again', () => {
+  it('accepts writes that fit, then none until there is space again', () => {
     const disk = newDisk({ capacityBytes: 15 });
     const file = durableFile(disk, 'aaaaa');
     expect(disk.usedBytes).toBe(8);
@@ -834,7 +834,7 @@ describe('a full disk', () => {
     expect(file.write(bytes('bbb'), 12)).toBe(3);
   });
 
-  it('still takes writes to allocated space, creations and extensions', () => {
+  it('still accepts writes to allocated space, creations and extensions', () => {
     const disk = newDisk({ capacityBytes: 8 });
     const file = durableFile(disk, 'aaaaaaaa');
     expect(file.write(bytes('bbbb'), 2)).toBe(4);
@@ -889,7 +889,7 @@ describe('random decisions', () => {
     expect(new Set(runs).size).toBe(50);
   });
 
-  it('differ each time a disk is asked, unless a seed is given', () => {
+  it('differ in each query of a disk, unless a seed is given', () => {
     const disk = newDisk();
     durableFile(disk, 'aaaabbbbccccdddd').write(bytes('AAAABBBBCCCCDDDD'), 0);
     const drawn = new Set(Array.from({ length: 200 }, () => textOf(disk.powerCut())));

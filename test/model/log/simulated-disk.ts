@@ -39,7 +39,7 @@ export interface SimulatedDiskOptions {
   root?: string;
 }
 
-/** Thrown at the power cut that a fault asks for, and afterwards by the dead disk and its files. */
+/** Thrown at the power cut of a fault, and afterwards by the dead disk and its files. */
 export class PowerCut extends Error {
   override readonly name = 'PowerCut';
 }
@@ -348,7 +348,9 @@ export class SimulatedDisk implements FileSystem {
 
   #assertAlive(): void {
     if (this.#dead)
-      throw new PowerCut('this disk is dead: go on with the one powerCut() or crash() gave');
+      throw new PowerCut(
+        'this disk is dead: continue with the disk that powerCut() or crash() returned',
+      );
   }
 
   #successor(seed: number): SimulatedDisk {

@@ -22,7 +22,7 @@ function changed(
   });
 }
 
-/** Seeds shortly before the first one that shows a mistake; nightly, all are tried. */
+/** Seeds shortly before the first that shows a mistake; nightly, all are tried. */
 const seedsBefore: Readonly<Record<string, number>> = {
   'corrects without a row that lets it happen once': 60,
 };

@@ -47,7 +47,7 @@ export async function runRebuildSchedule(
   world.weather = { refused: 0.02, replyLost: 0.05, obstructed: 0.1, killed, slow: 0.01 };
   for (let tries = 0; rebuilds.done.length === 0; tries++) {
     if (tries === attemptsMax) world.weather = { ...calm };
-    if (tries > attemptsMax) throw new Violation('no rebuild comes to its end');
+    if (tries > attemptsMax) throw new Violation('no rebuild completes');
     attempt();
     while (rebuilds.running > 0) await world.step();
   }

@@ -7,7 +7,7 @@ import { batchesInBlock } from '../../../src/engines/aws/ledger/dedup-records.ts
 import { chunkKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { RebuildSuperseded } from '../../../src/engines/aws/ledger/fenced-writes.ts';
 import { AuditDatabase } from '../../../src/engines/aws/verify/audit-database.ts';
-import type { Difference } from '../../../src/pipeline/audit.ts';
+import type { Difference } from '../../../src/pipeline/findings.ts';
 import { clientOf } from '../faults/aws-fault-layer.ts';
 import { dayOf, keepMs, type Client } from '../faults/aws-functions.ts';
 import type { Invocation } from '../faults/aws-scheduler.ts';
@@ -54,8 +54,8 @@ export class RebuildWorld {
     this.#world.note(() => `damage: ${kind}`);
     if (kind === 'add') {
       counters?.put({
-        ...{ date: { S: '2026-01-02' }, type_state: { S: 'nobody#knows' } },
-        ...{ type: { S: 'nobody' }, state: { S: 'knows' }, count: { N: '3' } },
+        ...{ date: { S: '2026-01-02' }, type_state: { S: 'unknown#unsent' } },
+        ...{ type: { S: 'unknown' }, state: { S: 'unsent' }, count: { N: '3' } },
       });
     } else if (kind === 'dedup record') {
       if (dedupRecords.length > 0) this.#removeRecord(random.pick(dedupRecords));
@@ -66,7 +66,7 @@ export class RebuildWorld {
     }
   }
 
-  /** Deletes a row; of a dedup block now and then only one of its numbers. */
+  /** Deletes a row; for a dedup block sometimes only one of its numbers. */
   #removeRecord(row: Item): void {
     const ledger = this.#simulation.dynamodb.tables.get(ledgerTable);
     const [first, ...others] = row['numbers']?.NS ?? [];

@@ -178,7 +178,7 @@ async function withBody(answer: Answer): Promise<Answer> {
   return { ...answer, Body: { transformToByteArray: () => Promise.resolve(bytes) } };
 }
 
-/** What DynamoDB answers where a transaction meets another one. */
+/** DynamoDB's response to a transaction that conflicts with another one. */
 function cancelled(
   { TransactItems = [] }: { TransactItems?: readonly unknown[] },
   obstructed: ReadonlyMap<number, string>,

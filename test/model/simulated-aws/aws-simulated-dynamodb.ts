@@ -206,8 +206,7 @@ export class SimulatedDynamodb {
   }
 
   /**
-   * Now and then leaves a part of the keys unprocessed. Eventually consistent reads miss the latest
-   * writes.
+   * Sometimes leaves a part of the keys unprocessed. Eventually consistent reads miss the latest writes.
    */
   batchGetItem({ RequestItems = {}, ...others }: BatchGetItemCommandInput) {
     knowsOnly(others, []);

@@ -24,7 +24,7 @@ const comparisons = rounds({
 const seeds = Array.from({ length: comparisons }, (_, at) => at);
 const options = { now: () => Date.now(), makeId: () => crypto.randomUUID() };
 
-/** The parts of an answer, or of an error, that the engine uses. */
+/** The parts of a response, or of an error, that the engine uses. */
 async function outcomeOf(backend: Backend, command: object): Promise<unknown> {
   try {
     return withSortedSets(
@@ -47,7 +47,7 @@ function withSortedSets(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value, sortSet)) as unknown;
 }
 
-/** Removes the parts of an answer that the simulation lacks. */
+/** Removes the parts of a response that the simulation lacks. */
 async function comparable(answer: Record<string, unknown>): Promise<unknown> {
   const body = answer['Body'] as { transformToByteArray(): Promise<Uint8Array> } | undefined;
   const contents = answer['Contents'] as readonly { Key?: string }[] | undefined;

@@ -282,7 +282,7 @@ describe('counters that wait to be counted', () => {
       expect(admission.hasRoomFor([day])).toBe(true);
       admission.addPending([day], at);
     }
-    // The first days were forgotten; the waiting batches tell what they had.
+    // The first days were evicted; the waiting batches contain their counters.
     const others = days.map(({ counter: { date } }) => ({
       counter: { ...counter('b').counter, date },
     }));

@@ -9,8 +9,8 @@ import type { SimulatedMachine } from './simulated-machine.ts';
 import type { Oracle } from './writer-oracle.ts';
 
 /**
- * Stores a record that was accepted by other rules than the current ones, so that its body gives
- * another reading now. Does nothing while the database knows no log.
+ * Stores a record that was accepted by other rules than the current ones, so that its body gives another
+ * reading now. Does nothing while the database has no log.
  */
 export function storeUncountable(
   { dataDir, segmentBytes }: EmbeddedOptions,

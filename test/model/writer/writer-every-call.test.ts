@@ -23,7 +23,7 @@ afterAll(() => rmSync(dataDir, { recursive: true, force: true }));
 
 describe('a writer whose disk or database fails at a call', () => {
   it(
-    'says why it ends or continues, counts what it acknowledged once, and the rest whole or not at all',
+    'reports why it ends or continues, counts acknowledged batches once, and the others whole or not at all',
     async () => {
       const lives = new Lives(dataDir);
       let runs = 0;
@@ -52,7 +52,7 @@ describe('a writer whose disk or database fails at a call', () => {
   });
 });
 
-/** One sentence that says what failed, and one that says what to do. */
+/** One sentence with the failure, and one with the remedy. */
 function isClear(message: string): boolean {
   return /^(Error: )?(the power is gone|power cut at|this machine is dead|The disk that holds .* (is full\. Free some space|failed \(.*\)\. Check it))/.test(
     message,

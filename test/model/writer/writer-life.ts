@@ -128,7 +128,7 @@ export class WriterLife {
     this.goOn();
   }
 
-  /** Lets days pass: their timers would take long. */
+  /** Advances the clock by days: their timers would take long. */
   skip(milliseconds: number): void {
     this.#machine.skip(milliseconds);
     this.#oracle.passed(milliseconds);
@@ -194,13 +194,13 @@ export class WriterLife {
     this.#releaseDatabase();
   }
 
-  /** Waits until everything is counted, then compares it with what was sent, and audits. */
+  /** Waits until everything is counted, then compares it with the sent batches, and audits. */
   async judge(): Promise<void> {
     this.#releaseDatabase();
     for (let round = 0; ; round++) {
       const { durableEnd, countedThrough } = this.#writer.progress();
       if (durableEnd === countedThrough) break;
-      assert(round < 1000, () => `counted through ${countedThrough} of ${durableEnd} for ever`);
+      assert(round < 1000, () => `counted through ${countedThrough} of ${durableEnd} forever`);
       await this.pass(50);
     }
     await this.#beside(() => this.#compare());
@@ -260,7 +260,7 @@ export class WriterLife {
     return this.#writer.ingest(batch.submission);
   }
 
-  /** No client has received what was answered after the end. */
+  /** No client has received responses after the end. */
   #tell(
     batches: readonly SentBatch[],
     outcomes: readonly (IngestOutcome | Acceptance | undefined)[],

@@ -21,7 +21,7 @@ export interface SentBatch {
   readonly state: string;
   readonly submission: Submission;
   readonly enqueued: number;
-  /** What it adds under its own state, by date and type; it also adds 1 to the shared counter. */
+  /** The increments under its own state, by date and type; it also adds 1 to the shared counter. */
   readonly counts: ReadonlyMap<string, number>;
   /** The ids that answers have named. There may be more than one only after its key expired. */
   readonly acknowledged: Set<string>;
@@ -38,7 +38,7 @@ const dates = ['2026-03-01', '2026-03-02', '2026-03-03'];
 const operationsMs = 3_600_000;
 const shared = { type: 'phone', state: 'shared', timestamp: '2026-03-02T00:00:00Z' };
 
-/** Knows what was sent and answered, and says what must and what may be in the store. */
+/** Records requests and responses, and computes what must and what may be in the store. */
 export class Oracle {
   readonly batches: SentBatch[] = [];
   /** Ids of records that cannot be counted, by their position in the log. */
@@ -118,7 +118,7 @@ export class Oracle {
       this.acknowledgedItems += outcome.enqueued;
       return;
     }
-    throw new Violation(`a retry of ${batch.state} was taken for a new batch`);
+    throw new Violation(`a retry of ${batch.state} was treated as a new batch`);
   }
 
   /** Judges the counters of a store that has counted everything. */

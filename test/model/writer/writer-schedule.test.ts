@@ -22,7 +22,7 @@ const seedsThatShow: Readonly<Record<string, number>> = {
 const allSeeds = [...Array(60).keys()];
 
 describe('a store through power cuts, kills, a failing disk and a clock that jumps', () => {
-  it('counts what it acknowledged once, and the rest whole or not at all', async () => {
+  it('counts acknowledged batches once, and the others whole or not at all', async () => {
     for (let seed = 0; seed < schedules; seed++) await runSchedule(seed);
   }, 3_600_000);
 

@@ -13,7 +13,9 @@ import type { Variant } from './writer-schedule.ts';
 import { LifeOver, WriterLife } from './writer-life.ts';
 import { Oracle, type SentBatch } from './writer-oracle.ts';
 
-/** What a life finds: everything stored, and what is known of it. Many lives can start from it. */
+/**
+ * The start of a life: everything stored, and the oracle's record of it. Many lives can start from it.
+ */
 export interface World {
   readonly disk: SimulatedDisk;
   readonly database: DatabaseFiles;
@@ -21,7 +23,7 @@ export interface World {
   readonly wallMs: number;
 }
 
-/** What a process does from its start on. */
+/** The actions of a process from its start on. */
 export interface Stage {
   readonly name: string;
   readonly world: World;
@@ -129,7 +131,7 @@ export class Lives {
     const copyLeft = await after(unproven, idle, 'crash', 1, nthSyncCut(1));
     return [
       { name: 'a first start', world: emptyWorld, act: firstStart },
-      { name: 'a start after one that was cut short', world: unfinishedStart, act: firstStart },
+      { name: 'a start after an interrupted one', world: unfinishedStart, act: firstStart },
       { name: 'a start on a segment without records', world: nothingStored, act: firstStart },
       { name: 'batches of every kind, in several segments', world: started, act: work },
       { name: 'retention', world: filled, act: retention },
@@ -194,7 +196,7 @@ const work: Act = async ({ life, plain, keyed, lastKeyed }) => {
   await life.close();
 };
 
-/** The first pass records what the oldest segments counted, and then removes them. */
+/** The first pass records the counts of the oldest segments, and then removes them. */
 const retention: Act = async ({ life, plain, keyed }) => {
   // The age of the log is recorded, and then the log has that age.
   for (const days of [1, 2]) {

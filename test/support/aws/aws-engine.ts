@@ -158,7 +158,7 @@ export class AwsEngine {
 
   /**
    * Stores the bodies that messages on the queue carry and leaves the messages there, as a processor that
-   * is killed before it counts; meets no fault.
+   * is killed before it counts; without injected faults.
    */
   async storeCarried(): Promise<void> {
     const { sqs, s3 } = this.#aws;

@@ -14,7 +14,7 @@ import {
   type RebuildSummary,
 } from '../../../src/engines/aws/verify/rebuild.ts';
 import type { Backoff } from '../../../src/util/backoff.ts';
-import type { Difference } from '../../../src/pipeline/audit.ts';
+import type { Difference } from '../../../src/pipeline/findings.ts';
 import type { AwsEmulators, AwsStore } from './aws-store.ts';
 import { temporaryDirectory } from '../processes/server-process.ts';
 

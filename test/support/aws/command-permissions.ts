@@ -42,7 +42,7 @@ function nameOf(arn: string, { outputs, buckets }: StackDescription): string {
   };
   const last = (text = '') => text.split(/[/:]/).at(-1);
   const found = Object.keys(names).find((name) => last(names[name]) === last(arn));
-  // One that `--queue` names takes the place of the dead-letter queue.
+  // A queue given with `--queue` replaces the dead-letter queue.
   return found ?? (arn.startsWith('http') ? 'dead-letter queue' : arn);
 }
 

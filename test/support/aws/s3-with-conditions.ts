@@ -25,7 +25,7 @@ export type Fault =
   | { readonly kind: 'drop-request' }
   /** Closes the connection after the store's answer: the client does not learn of its effect. */
   | { readonly kind: 'drop-answer' }
-  /** Closes the connection in the middle of the answer's body. */
+  /** Closes the connection in the middle of the response's body. */
   | { readonly kind: 'cut-answer' }
   /** Lists the objects of a page in the reverse order. Some stores do not list by name. */
   | { readonly kind: 'reverse-list' }
@@ -145,7 +145,7 @@ function ask(storeUrl: string, message: IncomingMessage, body: Buffer): Promise<
   return request(storeUrl, { path, method, headers }, body);
 }
 
-/** Each request has a connection of its own: the store may just be closing one that was idle. */
+/** Each request has a connection of its own: the store may just be closing an idle connection. */
 async function request(
   storeUrl: string,
   options: Pick<RequestOptions, 'path' | 'method' | 'headers'>,

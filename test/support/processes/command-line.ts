@@ -41,7 +41,7 @@ export function send(response: ServerResponse, status: number, body: object, hea
 
 /** The requests of this test so far. */
 export const received: Received[] = [];
-/** The answers to the next requests; without one, a request is accepted. */
+/** The responses to the next requests; without one, a request is accepted. */
 export const answers: Answer[] = [];
 /** The URL of this test's server. */
 export let url: string;

@@ -32,7 +32,7 @@ export interface KillOptions {
   readonly seed: number;
   /** Instead of the command line. */
   readonly program?: string | undefined;
-  /** The signal that ends it. After SIGTERM it stops by itself, and its exit code is checked. */
+  /** The signal that ends it. After SIGTERM it stops normally, and its exit code is checked. */
   readonly signal?: 'SIGKILL' | 'SIGTERM';
   /** Called at each kill. */
   readonly onKill?: (stage: string) => void;
@@ -205,7 +205,7 @@ class Killer {
     await endRebuild?.();
   }
 
-  /** A rebuild beside the server: it is killed after the server, or runs to its end. */
+  /** A rebuild during the server's run: it is killed after the server, or completes. */
   async #rebuild(): Promise<() => Promise<void>> {
     dropReplacedTables(this.#dataDir);
     const child = spawn(process.execPath, [commandPath, 'rebuild', '--data-dir', this.#dataDir], {

@@ -26,7 +26,7 @@ export interface LossOptions {
   /** The archive, and what the processes need in their environment to reach it. */
   readonly url: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Instead of the command line: one that removes what is archived. */
+  /** Instead of the command line: a version that removes archived objects. */
   readonly program?: string;
   /** Each machine lives at least until it has acknowledged this number of batches. */
   readonly batches?: number;

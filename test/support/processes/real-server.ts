@@ -181,7 +181,7 @@ export interface Answer {
 }
 
 export interface Client {
-  /** Undefined if there was no answer. A client never sends a request twice by itself. */
+  /** Undefined if there was no response. A client never repeats a request on its own. */
   get(url: string): Promise<Answer | undefined>;
   post(url: string, batch: Pick<TestBatch, 'body' | 'key'>): Promise<Answer | undefined>;
 }
@@ -214,7 +214,7 @@ function exchange(
     const sent = request(url, { agent, method, headers }, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (piece: string) => (text += piece));
-      // An answer that is cut off counts, too: its status has been read.
+      // A response that is cut off counts, too: its status has been read.
       response.on('error', () => undefined);
       response.on('close', () =>
         resolve({ status: response.statusCode ?? 0, headers: response.headers, text }),

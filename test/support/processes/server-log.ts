@@ -6,7 +6,7 @@ export interface LogLine {
   readonly [field: string]: unknown;
 }
 
-/** What a server without problems says of itself and of requests. */
+/** The log of a server without problems. */
 const routine = new Set([
   ...['started', 'stopping', 'stopped', 'batch_accepted', 'request_refused', 'requests_refused'],
   // Its sentence follows as plain text.

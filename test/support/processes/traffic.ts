@@ -39,7 +39,7 @@ export class Traffic {
     this.#address = Promise.withResolvers<string>();
   }
 
-  /** Resolves when each of the clients with keys has got an answer from now on. */
+  /** Resolves when each of the clients with keys has got a response from now on. */
   keyedAnswers(): Promise<void> {
     const missing = new Set(Array.from({ length: clients }, (_, id) => id).filter(hasKeys));
     return new Promise((resolve) => {
@@ -91,7 +91,7 @@ export class Traffic {
   }
 }
 
-/** Every second client uses keys and retries until it gets an answer. */
+/** Every second client uses keys and retries until it gets a response. */
 function hasKeys(client: number): boolean {
   return client % 2 === 0;
 }

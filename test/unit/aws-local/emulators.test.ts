@@ -35,7 +35,7 @@ needs('Java').describe('the emulators', () => {
     expect(await runs(emulators.javaPid)).toBe(false);
   });
 
-  it('say so when Java ends by itself', async () => {
+  it('report that Java ended unexpectedly', async () => {
     const emulators = await startEmulators();
     onTestFinished(() => emulators.stop());
     process.kill(emulators.javaPid, 'SIGKILL');

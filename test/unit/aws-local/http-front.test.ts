@@ -292,7 +292,7 @@ describe('limits', () => {
     expect(seen.map(({ status }) => status)).toEqual([200, 200, 200, 429]);
   });
 
-  it('what one route takes is not taken from another', async () => {
+  it('requests of one route do not reduce the limit of another', async () => {
     const throttle = { ratePerSecond: 0.001, burst: 1 };
     const { url } = await front(
       { statusCode: 200 },

@@ -113,7 +113,7 @@ describe('errors of a function are reported like on Lambda', () => {
     expect(await payloadOf(called)).toBe(2);
   });
 
-  it('a timeout, also of a handler that never yields, and the next one starts anew', async () => {
+  it('a timeout, also of a handler that never yields, and the next one starts a new environment', async () => {
     const called = lambda(
       `let calls = 0;
        export const handler = async ({ hang }) => { calls++; while (hang); return calls; };`,

@@ -120,7 +120,7 @@ describe('a stack on this machine', () => {
     });
     for (let round = 0; killed < 2 || round < 2; round++) {
       const posted = await Promise.all(Array.from({ length: 20 }, () => post(`round-${round}`)));
-      // A batch that was not taken would be waited for in vain.
+      // The test would wait in vain for a batch that was not accepted.
       expect(new Set(posted)).toEqual(new Set([202]));
       await eventually(async () => (await count(`round-${round}`)) >= 20);
       expect(await count(`round-${round}`)).toBe(20);

@@ -94,7 +94,7 @@ describe('a function may do what its policies allow', () => {
     expect(byTemplate.refusal(made)).toContain(`process is not authorized to perform ${text}`);
   });
 
-  it('a list is bound to prefixes, and does not tell that an object is missing', () => {
+  it('a list is limited to prefixes, and does not reveal that an object is missing', () => {
     const permissions = permissionsOf(stackWith(listOnly));
     const list = (prefix: string) => call('s3', 'ListObjectsV2', `/local-bucket?prefix=${prefix}`);
     expect(permissions.refusal(list('raw/2026'))).toBeUndefined();

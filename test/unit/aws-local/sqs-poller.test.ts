@@ -48,7 +48,7 @@ beforeEach(async () => {
     new CreateQueueCommand({
       QueueName: 'queue',
       Attributes: {
-        // Nothing comes again by itself while a test lasts: see `showAgain`.
+        // No message is redelivered on its own during a test: see `showAgain`.
         VisibilityTimeout: '600',
         RedrivePolicy: JSON.stringify({
           deadLetterTargetArn: 'arn:aws:sqs:us-east-1:000000000000:dead',
@@ -218,7 +218,7 @@ describe('the event source', () => {
   });
 });
 
-describe('what a function has not done comes again', () => {
+describe('messages that a function has not processed are delivered again', () => {
   it('the items that it reports, and no others', async () => {
     await sendMessages(['good', 'bad']);
     const failing = new Set(['bad']);
@@ -277,13 +277,13 @@ describe('what a function has not done comes again', () => {
     expect(left.map(({ messageId }) => messageId)).toEqual(done);
   });
 
-  it('nothing, where failures of items are not asked for', () => {
+  it('nothing, if failures of items are not requested', () => {
     const reply = '{"batchItemFailures":[{"itemIdentifier":"a"}]}';
     expect(recordsDone(records, reply, false)).toEqual(records);
   });
 });
 
-describe('disorder that is asked for', () => {
+describe('requested disorder', () => {
   it('delivers messages twice: in the same batch, and in others', async () => {
     eventSource = { ...eventSource, batchSize: 20 };
     await sendMessages(numbered(60));
@@ -305,7 +305,7 @@ describe('disorder that is asked for', () => {
     expect(bodiesOf(batches).sort()).toEqual(numbered(50).sort());
   });
 
-  it('has the function killed at the chance given, and the messages come again', async () => {
+  it('kills the function with the given probability, and the messages are delivered again', async () => {
     eventSource = { ...eventSource, batchSize: 1 };
     await sendMessages(numbered(20));
     const kills: (number | undefined)[] = [];

@@ -22,7 +22,7 @@ const bodySha256 = new Uint8Array(32);
 const body = Buffer.from('{}');
 const chunk = { batchId: made.batchId, index: 0, message: 'of items' } as never;
 
-describe('a batch whose message carries its body', () => {
+describe('a carried batch', () => {
   it('is known by its id, with its number of items and its time', () => {
     const identity = carriedIdentity(make(now, 3));
     expect(isCarriedRecord({ ...identity, bodySha256 }, 3)).toBe(true);
@@ -44,7 +44,7 @@ describe('a batch whose message carries its body', () => {
     }
   });
 
-  it('is not one that inflates to much more, because one invocation reads hundreds', () => {
+  it('does not inflate to much more, because one invocation reads hundreds', () => {
     const identity = carriedIdentity(make(now, 1));
     const item = { type: 'a', state: 'b', timestamp: '2026-11-30T00:00:00Z' };
     const madeOf = (padding: number) => {

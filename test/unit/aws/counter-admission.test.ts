@@ -6,12 +6,9 @@ import { CounterAdmission } from '../../../src/engines/embedded/writer/counter-a
 import type { LogRecord } from '../../../src/engines/embedded/log/frame.ts';
 import type { CountersChange } from '../../../src/engines/embedded/store/counter-store.ts';
 
-/*
- * What the admission remembers, and when it forgets it: by what it answers, and by how often it
- * asks the store.
- */
+/* The cache of the admission and its expiry, observed by its results and its calls of the store. */
 
-/** Names of one generation of those that are remembered. */
+/** Names of one generation of the cache. */
 const generation = 65_536;
 
 function counter(type: string, date = '2023-06-16'): { counter: Counter } {
@@ -37,7 +34,7 @@ function world(countersPerDayMax: number, rows: Set<string> | 'all' = new Set())
     position: 0,
     change: 'none' as CountersChange,
     rows,
-    /** How often it was asked for rows, and for the size of a day. */
+    /** How often rows, and the size of a day, were read. */
     lookups: 0,
     sizes: 0,
     forgotten: 0,
@@ -70,7 +67,7 @@ function world(countersPerDayMax: number, rows: Set<string> | 'all' = new Set())
   return { store, admission };
 }
 
-/** How often the store is asked for rows to judge the counters. */
+/** How often the store is read to check the counters. */
 function lookupsFor({ store, admission }: ReturnType<typeof world>, ...asked: Counter[]): number {
   const before = store.lookups;
   admission.newCounters(asked.map((each) => ({ counter: each })));
@@ -85,7 +82,7 @@ describe('names that are there', () => {
     ]);
   });
 
-  it('are remembered from when they are taken, beyond when they are counted', () => {
+  it('are cached from their admission until after they are counted', () => {
     const all = world(10);
     all.admission.addPending([counter('a')], 100);
     all.store.position = 100;
@@ -94,7 +91,7 @@ describe('names that are there', () => {
     expect(lookupsFor(all, counter('a').counter)).toBe(0);
   });
 
-  it('are remembered for two generations', () => {
+  it('are cached for two generations', () => {
     const all = world(10, 'all');
     const { admission } = all;
     admission.newCounters(counters(0, generation));
@@ -117,7 +114,7 @@ describe('a change by another process', () => {
     expect(store.forgotten).toBe(times);
   });
 
-  it('none: nothing is asked again', () => {
+  it('none: nothing is read again', () => {
     const { store, admission } = world(10, new Set(['a']));
     for (let asked = 0; asked < 3; asked++) {
       admission.newCounters([counter('a')]);
@@ -127,7 +124,7 @@ describe('a change by another process', () => {
     expect([store.lookups, store.sizes]).toEqual([1, 1]);
   });
 
-  it('added: the size of a day is asked again, names are not', () => {
+  it('added: the size of a day is read again, names are not', () => {
     const all = world(2, new Set(['a']));
     const { store, admission } = all;
     admission.newCounters([counter('a')]);
@@ -159,7 +156,7 @@ describe('a change by another process', () => {
     expect(admission.hasRoomFor([counter('b')])).toBe(false);
     store.position = 100;
     expect(admission.hasRoomFor([counter('b')])).toBe(true);
-    // The size is right from now on, and remembered.
+    // The size is right from now on, and cached.
     const { sizes } = store;
     admission.addPending([counter('b')], 200);
     store.position = 200;
@@ -189,7 +186,7 @@ describe('counters that wait to be counted', () => {
   });
 });
 
-it('the sizes of the days that were asked for last are remembered', () => {
+it('the sizes of the most recently used days are cached', () => {
   const { store, admission } = world(1);
   const day = (at: number) => counter('a', `${2000 + at}-01-01`);
   for (let at = 0; at < 4_096; at++) admission.hasRoomFor([day(at)]);

@@ -68,7 +68,7 @@ describe('the dedup record of a chunk', () => {
 });
 
 describe('a dedup block', () => {
-  it('tells of which batches it has records, and whether they are dropped', () => {
+  it('has the records of its batches, and whether they are dropped', () => {
     const { ledger, write, recordsOf } = openLedger();
     const ids = idsOfBlock(blockIdsMax);
     const [first = '', second = '', third = '', ...others] = ids;
@@ -108,7 +108,7 @@ describe('a dedup block', () => {
     expect(ledger.get(rowKey(a))?.['numbers']?.NS).toHaveLength(3);
   });
 
-  it('lives as long as its latest record, and for ever once a batch of it is dropped', () => {
+  it('lives as long as its latest record, and forever once one of its batches is dropped', () => {
     const { ledger, write, recordsOf } = openLedger();
     const [a = '', b = '', c = '', d = ''] = idsOfBlock(4);
     const days = () => {

@@ -30,7 +30,7 @@ const by = 'in the metadata of the object, which another program stored';
 
 it.each([
   ['no metadata', undefined, 'accepted is missing, rejected is missing'],
-  ['other metadata', { owner: 'somebody' }, 'accepted is missing, rejected is missing'],
+  ['other metadata', { owner: 'someone' }, 'accepted is missing, rejected is missing'],
   ['an empty number', { ...ours, accepted: '' }, 'accepted is ""'],
   ['no whole number', { ...ours, rejected: '1.5' }, 'rejected is "1.5"'],
   ['a negative number', { ...ours, rejected: '-1' }, 'rejected is "-1"'],

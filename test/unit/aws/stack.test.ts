@@ -29,7 +29,7 @@ function keysOf(path: string, hash: string, changed: Partial<typeof outputs> = {
 
 let wire: Wire | undefined;
 
-/** A wire that leads to no emulator: only the stack's own outputs are asked for. */
+/** A wire without an emulator: only the outputs of the stack are read. */
 async function startCloudFormation(known: Record<string, string>): Promise<void> {
   const nowhere = 'http://127.0.0.1:1';
   const cloudFormation = localCloudFormation('local', known);
@@ -61,7 +61,7 @@ describe('a stack that commands work on', () => {
     stack.close();
   });
 
-  it.each([{}, { RawExpiryDays: 'never' }])('may keep raw bodies for ever: %o', async (expiry) => {
+  it.each([{}, { RawExpiryDays: 'never' }])('may keep raw bodies forever: %o', async (expiry) => {
     const { RawExpiryDays, ...others } = outputs;
     expect(RawExpiryDays).toBe('400');
     await startCloudFormation({ ...others, ...expiry });

@@ -12,7 +12,7 @@ interface ListRequest {
   readonly input: { Prefix: string; StartAfter?: string; ContinuationToken?: string };
 }
 
-/** A bucket with these keys, of which only listings are asked. */
+/** A bucket with these keys, which only supports listings. */
 function bucketOf(keys: readonly string[]) {
   const requests: ListRequest[] = [];
   const send = (request: ListRequest) => {

@@ -117,7 +117,7 @@ describe('the pair of tables', () => {
       table('l1', { CreationDateTime: new Date(at + 2 * hour) }),
       'the counters table C and the ledger table L were not created together.',
     ],
-  ])('is not taken for new: case %#', async (counters, ledger, why) => {
+  ])('is not treated as new: case %#', async (counters, ledger, why) => {
     const tables = new Tables(counters, ledger);
     await expect(ensureTablePair(tables)).rejects.toThrow(why);
     expect(tables.record).toBeUndefined();

@@ -87,7 +87,7 @@ describe('events', () => {
   });
 });
 
-describe('a batch without an answer that counts', () => {
+describe('a batch without a valid response', () => {
   test.each<[string, Answer]>([
     ['429', (response) => json(response, 429, {}, { 'retry-after': '0' })],
     ['503', (response) => json(response, 503, {})],
@@ -131,7 +131,7 @@ describe('a batch without an answer that counts', () => {
     expect(await client.close()).toEqual({ accepted: 0, refused: 0, givenUp: 1 });
     const [batch] = given;
     expect(batch).toMatchObject({ key: requests[0]?.key, events: [event(1)] });
-    expect(batch?.reason).toContain('not one of device-pipeline');
+    expect(batch?.reason).toContain('check that the URL is that of a device-pipeline server');
     // What was given up can be sent again as it is.
     const again = clientOf(url);
     expect((await again.sendBatch(batch ?? { body: '', key: '' })).kind).toBe('accepted');

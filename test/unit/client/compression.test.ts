@@ -106,7 +106,7 @@ test('a batch that cannot be inflated, or was plain, is refused with that answer
   expect(outcome).toMatchObject({ kind: 'refused', code });
 });
 
-test('with compress: false nothing goes compressed, and nothing is said', async () => {
+test('with compress: false nothing is sent compressed, and nothing is reported', async () => {
   const { url, requests } = await gateway();
   const client = clientOf(url, { compress: false, onCompressionOff: () => expect.unreachable() });
   await client.send(large(1));
@@ -130,7 +130,7 @@ test.each([
     expect(await client.sendBatch({ ...compressed, key })).toMatchObject({ kind: 'accepted' });
   }
   expect(lines).toEqual([
-    `device-pipeline: ${url} does not get compressed batches intact; sending them plain: 415 ${code}: Send it plain.\n`,
+    `device-pipeline: compressed batches do not reach ${url} intact; sending uncompressed from now on: 415 ${code}: Send it plain.\n`,
   ]);
 });
 

@@ -107,7 +107,7 @@ describe('a request', () => {
     const cut = await reading.catch((error: unknown) => error);
     expect(describeFailure(cut, 5_000)).toEqual({
       code: 'TIMEOUT',
-      reason: 'no answer within 5 s',
+      reason: 'no response within 5 s',
     });
   });
 });
@@ -125,7 +125,7 @@ describe('a failure', () => {
     listener = (_, response) => response.end();
     const failed = await get(url().replace('http:', 'https:')).catch((error: unknown) => error);
     expect(describeFailure(failed, 1).reason).toBe(
-      'it does not speak TLS; is the address one with http://?',
+      'the server does not use TLS; should the URL begin with http://?',
     );
   });
 });

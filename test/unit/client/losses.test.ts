@@ -63,7 +63,7 @@ test('the flush reports the first loss and the number of further ones', async ()
   const client = clientOf(url);
   for (let n = 0; n < 10; n++) await client.send(event(n));
   await expect(client.flush()).rejects.toThrow(
-    'an event was refused: blank: No state. (and 2 more)',
+    'an event was rejected: blank: No state. (and 2 more)',
   );
 });
 
@@ -98,13 +98,13 @@ describe('a batch that is accepted in part, because "Prefer" is lost on the way'
     for (let n = 0; n < 10; n++) await client.send(event(n));
     const closed = client.close();
     await expect(closed).rejects.toThrow(DeliveryError);
-    await expect(closed).rejects.toThrow('3 of the 10 events of a batch were refused');
+    await expect(closed).rejects.toThrow('the server rejected 3 of the 10 events of a batch');
     expect(told).toEqual([0, 1]);
     expect(await client.flush()).toEqual({ accepted: 5, refused: 5, givenUp: 0 });
   });
 });
 
-test('refused items that cannot be are no reason to send for ever', async () => {
+test('impossible rejected items are no reason to send forever', async () => {
   const { url, requests } = await serverThat(refuse(0.5));
   const client = clientOf(url);
   await client.send(event(1));
@@ -144,7 +144,7 @@ describe('the end of a process', () => {
       const hangUpTwice =
         "process.once('SIGHUP', () => setImmediate(() => process.kill(process.pid, 'SIGHUP')));";
       const { stderr, ended } = await run(`${hangUpTwice} ${program.join('\n')} up();`, signal);
-      const line = 'device-pipeline: DeliveryError: an event was refused: blank: No state.\n';
+      const line = 'device-pipeline: DeliveryError: an event was rejected: blank: No state.\n';
       expect(stderr).toBe(line + line);
       expect(ended).toEqual([null, signal]);
     },
@@ -187,7 +187,7 @@ describe('the end of a process', () => {
       }`;
     const { stderr, ended } = await run(program);
     const unreported = 'device-pipeline: not reported by onRefused, onGaveUp, flush or close: ';
-    const refused = 'an event was refused: blank: No state.';
+    const refused = 'an event was rejected: blank: No state.';
     expect(stderr.trimEnd().split('\n').sort()).toEqual([
       refused,
       `${unreported}1 event was given up: 400 bad [2J: two lines`,

@@ -16,20 +16,20 @@ describe('a client is not made', () => {
 
   test('and a secret of the address is not shown', () => {
     expect(() => createClient({ url: 'http://u:secret@a' })).toThrow(/^(?!.*secret)/s);
-    expect(() => createClient({ url: 'ftp://a' })).toThrow("and is 'ftp://a'");
+    expect(() => createClient({ url: 'ftp://a' })).toThrow("got 'ftp://a'");
   });
 
   test.each(['', 'two words', 'a\nb', 'tök', 'x'.repeat(513), null as unknown as string])(
     'for the token %j, which is not shown',
     (token) => {
       const form = '1 to 512 characters of visible ASCII, without spaces';
-      const message = `token must be ${form}; leave it out where the server asks for none`;
+      const message = `token must be ${form}; omit it if the server requires no token`;
       expect(() => createClient({ url, token })).toThrow(new TypeError(message));
     },
   );
 
   test.each<[Partial<ClientOptions>, string]>([
-    [{ retry: { attemptsMax: 0 } }, 'retry.attemptsMax must be a number of at least 1, and is 0'],
+    [{ retry: { attemptsMax: 0 } }, 'retry.attemptsMax must be a number of at least 1, got 0'],
     [{ retry: { attemptsMax: NaN } }, 'retry.attemptsMax'],
     [{ retry: { attemptMsMax: NaN } }, 'retry.attemptMsMax must be a number of at least 0'],
     [{ retry: { totalMsMax: -1 } }, 'retry.totalMsMax'],

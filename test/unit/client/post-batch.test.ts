@@ -32,7 +32,7 @@ function networkFailure(code: string): TypeError {
   return new TypeError('fetch failed', { cause });
 }
 
-/** A network that gives these answers, the last one for ever, and a clock that only sleeping moves. */
+/** A network that gives these answers, the last one forever, and a clock that only sleeping moves. */
 function world(...answers: (Response | Error)[]) {
   const requests: { url: string; init: HttpRequest }[] = [];
   const slept: number[] = [];
@@ -237,7 +237,7 @@ describe('a retry', () => {
       attempts: 1,
       neverReached: false,
       reason:
-        '503 busy: Detail., after 1 attempt; the server asks to wait 86400 s, and a batch is tried for 600 s at most',
+        '503 busy: Detail., after 1 attempt; the server asks to wait 86400 s, but a batch is retried for at most 600 s',
     });
     expect(it.slept).toEqual([]);
   });
@@ -268,7 +268,7 @@ describe('a retry', () => {
     expect(it.elapsedMs()).toBeGreaterThan(300_000);
   });
 
-  test('goes on for the whole time if the server accepts connections but drops them', async () => {
+  test('is retried for the whole time if the server accepts connections but drops them', async () => {
     const it = world(networkFailure('ECONNRESET'));
     expect(await post(it)).toMatchObject({ kind: 'gave_up' });
     expect(it.elapsedMs()).toBeGreaterThan(300_000);

@@ -77,12 +77,12 @@ it('a line is written after five seconds, and again after thirty at the earliest
     report({ reason: `after ${elapsedMs}`, attempts: 1, elapsedMs, waitMs: 1, key: undefined });
   }
   expect(lines).toEqual([
-    'http://a has not taken a batch for 5 s; trying again: after 5600',
-    'http://a has not taken a batch for 35 s; trying again: after 35600',
+    'http://a has not accepted a batch for 5 s; retrying: after 5600',
+    'http://a has not accepted a batch for 35 s; retrying: after 35600',
   ]);
   now = 70_000;
   report({ reason: '503', attempts: 1, elapsedMs: 20, waitMs: 300_000, key: undefined });
-  expect(lines.at(-1)).toBe('http://a has not taken a batch; trying again in 300 s: 503');
+  expect(lines.at(-1)).toBe('http://a has not accepted a batch; retrying in 300 s: 503');
 });
 
 describe('the user of a client', () => {
@@ -119,7 +119,8 @@ describe('the user of a client', () => {
     expect(await outcome).toMatchObject({ kind: 'gave_up' });
     vi.advanceTimersByTime(600_000);
     vi.useRealTimers();
-    const line = (seconds: number) => `${url} has not answered a batch for ${seconds} s; waiting`;
+    const line = (seconds: number) =>
+      `${url} has not responded to a batch for ${seconds} s; still waiting`;
     expect(lines).toEqual([`device-pipeline: ${line(10)}\n`, `device-pipeline: ${line(40)}\n`]);
   });
 
@@ -132,7 +133,7 @@ describe('the user of a client', () => {
     await client.close();
     expect(lines).toEqual([
       expect.stringMatching(
-        /^device-pipeline: http:\S+ has not taken a batch for \d+ s; trying again: .+\n$/,
+        /^device-pipeline: http:\S+ has not accepted a batch for \d+ s; retrying: .+\n$/,
       ),
     ]);
   });

@@ -103,7 +103,7 @@ describe('the table of counters', () => {
     expect(findAll()).toEqual(numbers);
   });
 
-  it('has no room for more counters than it may know, and goes on with those it does', () => {
+  it('has no room above the limit of counters, and continues with the known ones', () => {
     const table = new CounterTable(scanMemory({ ...roomy, countersMax: 3 }), 1);
     const known = ['a', 'b', 'c'].map((type) => find(table, 20230616, type, 'x'));
     expect(find(table, 20230616, 'd', 'x')).toBe(tableFull);
@@ -117,7 +117,7 @@ describe('the table of counters', () => {
     expect(find(table, 20230616, 'a', 'b')).not.toBe(tableFull);
   });
 
-  it('makes room again where what it knows fills half of it', () => {
+  it('removes its counters at a clear if they fill half of it', () => {
     const table = new CounterTable(scanMemory({ ...roomy, countersMax: 2 }), 1);
     add(table, find(table, 20230616, 'a', 'x'), find(table, 20230616, 'b', 'x'));
     expect(find(table, 20230616, 'c', 'x')).toBe(tableFull);
@@ -133,7 +133,7 @@ describe('the table of counters', () => {
     }
   });
 
-  it('knows names and admissions after a clear where they do not fill half of the room', () => {
+  it('keeps names and admissions after a clear if they do not fill half of the table', () => {
     const table = new CounterTable(scanMemory({ ...roomy, countersMax: 4 }), 1);
     const known = find(table, 20230616, 'a', 'x');
     table.admit([known]);
@@ -144,7 +144,7 @@ describe('the table of counters', () => {
     expect(unadmitted(table, known, other)).toEqual([other]);
   });
 
-  it('knows what is not admitted after a clear where the names do not fill half of the room', () => {
+  it('keeps which are not admitted after a clear if the names do not fill half of the table', () => {
     const table = new CounterTable(scanMemory({ ...roomy, countersMax: 8 }), 1);
     const numbers = [find(table, 20230616, 'a', 'x'), find(table, 20230616, 'b', 'x')];
     table.admit(numbers.slice(0, 1));
@@ -167,7 +167,7 @@ describe('the table of counters', () => {
     expect(table.counter(before)).toEqual({ date: '2023-06-16', type: 'b', state: 'x' });
   });
 
-  it('looks at no counter where all are admitted, also after a clear', () => {
+  it('checks no counter if all are admitted, also after a clear', () => {
     // The list that is returned without looking is always the same one.
     const withoutLooking = unadmitted(new CounterTable(scanMemory(roomy), 1));
     const table = new CounterTable(scanMemory({ ...roomy, countersMax: 2 }), 1);

@@ -46,7 +46,7 @@ describe('the sort key of a counter', () => {
     expect(keys.size).toBe(texts.length ** 2);
   });
 
-  it('tells type and state, for any names', () => {
+  it('distinguishes type and state, for any names', () => {
     fc.assert(
       fc.property(names, names, (type, state) => {
         const key = typeStateKey(type, state);

@@ -53,7 +53,7 @@ describe('the day of a timestamp', () => {
     ['America/Moncton', '1999-10-31T02:45:00Z'],
     // It differed from UTC by 10 hours and 40 minutes.
     ['Pacific/Kiritimati', '1975-06-01T10:30:00Z'],
-  ])('in %s is exact in each minute around %s, whichever is asked first', (zone, begin) => {
+  ])('in %s is exact in each minute around %s, whichever is computed first', (zone, begin) => {
     const clock = new Intl.DateTimeFormat('sv-SE', { timeZone: zone, dateStyle: 'short' });
     const minutes = Array.from(
       { length: 90 },
@@ -72,7 +72,7 @@ describe('the day of a timestamp', () => {
           Number(text.slice(0, 10).replaceAll('-', '')),
           moment.getUTCHours() * 60 + moment.getUTCMinutes(),
         );
-        // 0: the general rule, as above, is asked.
+        // 0: the general rule, as above, decides.
         expect([0, Number(date.replaceAll('-', ''))], text).toContain(number);
       }
     }

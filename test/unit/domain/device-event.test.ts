@@ -78,7 +78,11 @@ describe.each(names)('the %s', (field) => {
     ['edge_whitespace', 'with a space after it', 'laptop '],
     [undefined, 'with a space in it', 'erasure failed'],
     [undefined, 'of one character', '#'],
-    [undefined, 'with a C1 control character in it, which is none of those refused', 'a\u0086b'],
+    [
+      undefined,
+      'with a C1 control character in it, which is not one of the rejected ones',
+      'a\u0086b',
+    ],
   ];
   it.each(cases)('%s: %s', (code, _, value) => {
     expect(codeOf(field, value)).toBe(code);
@@ -129,7 +133,7 @@ describe.each(names)('the %s', (field) => {
 });
 
 describe('white space at an edge', () => {
-  // All of Unicode's White_Space that is no control character refused as such.
+  // All of Unicode's White_Space except control characters, which another rule rejects.
   const whiteSpace = [
     0x20, 0x85, 0xa0, 0x1680, 0x2000, 0x2001, 0x2002, 0x2003, 0x2004, 0x2005, 0x2006, 0x2007,
     0x2008, 0x2009, 0x200a, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000,

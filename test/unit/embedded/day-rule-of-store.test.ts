@@ -40,7 +40,7 @@ const itemOf = (timestamp: string, type = 'laptop') => ({ type, state: 'erased',
 const bodyOf = (items: readonly object[]) =>
   Buffer.from(JSON.stringify({ processed_devices: items }));
 
-/** Sends each item by itself, twice: by the scanner, where it takes it, and with a key. */
+/** Sends each item alone, twice: without a key, for the scanner, and with a key. */
 async function fill(dataDir: string, options: Partial<EmbeddedOptions>): Promise<void> {
   const writer = openWriter(dataDir, { countDelayMs: 0, segmentBytes: 2048, ...options });
   for (const timestamp of timestamps) {

@@ -9,7 +9,7 @@ import {
   type StorePart,
 } from '../../../src/entry/cli/common-options.ts';
 import { dateRange, lastWeek } from '../../../src/entry/cli/date-range.ts';
-import { checkReplayEnds } from '../../../src/entry/cli/directory-kinds.ts';
+import { checkReplayEnds } from '../../../src/entry/cli/check-directories.ts';
 import { addFeedOptions, feedOptions } from '../../../src/entry/feed/feed-options.ts';
 import { addIngestOptions, ingestOptions } from '../../../src/entry/ingest/ingest-options.ts';
 import {
@@ -76,7 +76,7 @@ describe('the ends of a replay', () => {
     expect(both(parseReplay('stack:a', 'a'))).not.toThrow();
   });
 
-  test('compress nothing on the way to an address where that is said', () => {
+  test('compress nothing on the way to an address if requested', () => {
     const parse = (to: string) => {
       const command = addReplayOptions(new Command('replay').exitOverride());
       const argv = ['--from', 'data', '--to', to, '--no-compress'];
@@ -87,7 +87,7 @@ describe('the ends of a replay', () => {
     expect(() => parse('other')).toThrow('--no-compress requires a URL as --to');
   });
 
-  test('are not taken from an address', () => {
+  test('are not read from an address', () => {
     expect(() => parseReplay('http://a', 'data')).toThrow(UsageError);
   });
 });
@@ -324,7 +324,7 @@ describe('a range of dates', () => {
       undefined,
       '2026-06-19',
       undefined,
-      '--from 2026-06-19 is after today (2026-06-18 at the latest)',
+      '--from 2026-06-19 is in the future (today is at most 2026-06-18 in any time zone)',
     ],
   ])('date %s, from %s, to %s is wrong usage', (day, from, to, message) => {
     expect(() => dateRange(day, from, to, now)).toThrow(message);
@@ -390,13 +390,13 @@ describe('where stats, feed and ingest ask', () => {
     expect(() => feed('http://c', '--url', 'http://b')).toThrow(UsageError);
   });
 
-  test('is asked for a range that has two ends, if it is a server', () => {
+  test('is queried for a range with two ends, if it is a server', () => {
     expect(() => stats('--to', '2026-01-01')).toThrow('give --from, too');
     expect(() => stats('--to', '2026-01-01', '--stack', 's')).toThrow('give --from, too');
     expect(stats('--to', '2026-01-01', '--data-dir', 'd').range?.from).toBe('0000-01-01');
   });
 
-  test('is asked for sums by columns in their order, given one by one or with commas', () => {
+  test('is queried for sums by columns in their order, given one by one or with commas', () => {
     expect(stats('--group-by', 'state,date').groupBy).toEqual(['date', 'state']);
     expect(stats('--group-by', 'state', '--group-by', 'type').groupBy).toEqual(['type', 'state']);
     expect(() => stats('--group-by', 'day')).toThrow(

@@ -19,7 +19,7 @@ const quoting: Record<string, () => unknown> = {
   'a token': () => {
     throw new Error(`unknown dpl_${secret}`);
   },
-  'what is no error': () => {
+  'values that are not errors': () => {
     throw secret; // oxlint-disable-line typescript/only-throw-error -- others' code may
   },
 };

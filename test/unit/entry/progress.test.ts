@@ -17,7 +17,7 @@ function writtenBy(show: (pass: () => void) => void): string {
   return written;
 }
 
-it('a line tells every five seconds how far a command is, where no terminal shows a bar', () => {
+it('a line every five seconds shows how far a command is, if no terminal shows a bar', () => {
   const written = writtenBy((pass) => {
     const progress = openProgress(3_000);
     progress.update(1, '1 items accepted');

@@ -114,7 +114,7 @@ describe('slicing values one after the other', () => {
     expect(slice(text, { kind: 'line' })).toEqual(items);
   });
 
-  test('takes a single object for an item', () => {
+  test('treats a single object as an item', () => {
     for (const kind of ['document', 'values', 'line'] as const) {
       expect(slice('{"n":1}\n', { kind })).toEqual(['{"n":1}']);
     }

@@ -7,7 +7,7 @@ import { routeOf } from '../../../src/http/server/observer.ts';
 import { gatewayEvent } from '../../support/aws/lambda.ts';
 import type { Sent } from '../../support/server.ts';
 
-/** What the app is asked, and what is answered. */
+/** The request to the app, and its response. */
 async function exchange(
   sent: Sent,
   form: 'text' | 'base64' = 'text',
@@ -104,7 +104,7 @@ describe('an event of API Gateway', () => {
     ['/prod/prod', '/prod'],
     ['/production', '/production'],
     ['/stats', '/stats'],
-  ])('of a named stage asks for what is behind its name: %s', async (path, asked) => {
+  ])('of a named stage is routed by the path after its name: %s', async (path, asked) => {
     const event = gatewayEvent({ path }, 'text');
     event.requestContext.stage = 'prod';
     const urls: string[] = [];

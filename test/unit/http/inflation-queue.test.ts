@@ -48,7 +48,7 @@ it('counts a small body for what it could be', async () => {
   expect(await Promise.all(all)).toHaveLength(5);
 });
 
-it('lets a body in that is larger than all may be, alone, and goes on after a failure', async () => {
+it('admits a body above the limit alone, and continues after a failure', async () => {
   const { begun, start, end, fail } = workshop(new InflationQueue(10, 100_000));
   const failing = start('large', first, 50);
   const next = start('next', second, 50);

@@ -33,7 +33,7 @@ describe('a page', () => {
     expect(ask({ 'accept-encoding': 'gzip', 'if-none-match': etag }).status).toBe(200);
   });
 
-  it('allows nothing inline, and is asked about each time unless its name says its content', () => {
+  it('allows nothing inline, and is revalidated each time unless its name has a hash', () => {
     const { headers } = ask();
     expect(headers['content-security-policy']).not.toContain('unsafe');
     expect(headers['content-security-policy']).toContain("default-src 'none'");

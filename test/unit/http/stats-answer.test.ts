@@ -8,7 +8,7 @@ import { gatewayEvent } from '../../support/aws/lambda.ts';
 describe('Cache-Control', () => {
   const at = (time: string) => cacheControlOf('2023-06-16', Date.parse(time));
 
-  it('of a day that goes on somewhere on earth has caches ask', () => {
+  it('of a day that is not over in all time zones makes caches revalidate', () => {
     expect(at('2023-06-16T12:00:00Z')).toBe('private, no-cache');
     expect(at('2023-06-17T11:59:59.999Z')).toBe('private, no-cache');
     expect(cacheControlOf('9999-12-31', Date.now())).toBe('private, no-cache');

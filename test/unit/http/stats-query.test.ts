@@ -21,7 +21,7 @@ const list = (name: string, count: number) =>
   Array.from({ length: count }, (_, index) => `${name}=${index}`).join('&');
 
 describe('a query', () => {
-  it('for a date asks for all counters of that date', () => {
+  it('for a date selects all counters of that date', () => {
     expect(valueOf('date=2023-06-16')).toEqual({
       query: { from: '2023-06-16', to: '2023-06-16', types: [], states: [] },
       groupBy: undefined,
@@ -43,7 +43,7 @@ describe('a query', () => {
     expect(preferring).toMatchObject({ value: { format: 'csv', hasByteOrderMark: true } });
   });
 
-  it('for a range asks for both ends', () => {
+  it('for a range requires both ends', () => {
     expect(valueOf('from=2023-06-15&to=2023-06-17').query).toMatchObject({
       from: '2023-06-15',
       to: '2023-06-17',
@@ -84,8 +84,8 @@ describe('a query', () => {
     ['state=', 'state must not be empty or only white space'],
     ['type=laptop+', 'type must not begin or end with white space'],
     [`type=${'x'.repeat(129)}`, 'type must be at most 128 bytes of UTF-8'],
-    ['type=a%00', 'type must not hold control characters'],
-  ])('that asks for what no counter can have is refused: %s', (filter, why) => {
+    ['type=a%00', 'type must not contain control characters'],
+  ])('with names that no counter can have is refused: %s', (filter, why) => {
     const reading = read(`date=2023-06-16&${filter}`);
     const problem = 'problem' in reading ? reading.problem : undefined;
     expect(problem?.code).toBe('invalid_filter');
@@ -207,7 +207,7 @@ describe('grouped rows', () => {
     ]);
   });
 
-  it('are in the order of dates, then sort keys, though the groups were met in another', () => {
+  it('are in the order of dates, then sort keys, though the groups were found in another', () => {
     expect(group('type')).toEqual([
       { type: '__proto__', count: 4 },
       { type: 'a', count: 25 },
@@ -217,7 +217,7 @@ describe('grouped rows', () => {
     expect(answer([astral], ['type']).map(({ type }) => type)).toEqual(['\uffff', '\u{10000}']);
   });
 
-  it('do not take two pairs of names for one', () => {
+  it('do not confuse two pairs of names', () => {
     const pairs = [row('2023-06-16', 'a#b', 'c', 1), row('2023-06-16', 'a', 'b#c', 2)];
     expect(answer([pairs], ['type', 'state'])).toEqual([
       { type: 'a', state: 'b#c', count: 2 },
@@ -233,7 +233,7 @@ describe('grouped rows', () => {
     }
   });
 
-  it('are none where there is no row', () => {
+  it('are none without rows', () => {
     expect(answer([], ['type'])).toEqual([]);
     expect(answer([[]])).toEqual([]);
     expect(answer([])).toEqual([]);

@@ -43,7 +43,7 @@ function batchOf(body: Uint8Array, more: Partial<CarriedBatch> = {}): CarriedBat
   return { ...known, encoding: 'identity', body, ...more };
 }
 
-describe('the id of a batch whose message carries its body', () => {
+describe('the id of a carried batch', () => {
   it('says so, how many items it has and when it was received', () => {
     for (const items of [1, 2, 128, 255]) {
       const id = makeBatchId(now, items);
@@ -72,7 +72,7 @@ describe('the id of a batch whose message carries its body', () => {
     expect(readCarriedBatchId(maker(now, 0))).toBeUndefined();
   });
 
-  it('is none of the embedded engine, however large its log and whatever the random bytes', () => {
+  it('is never one of the embedded engine, for any log size and any random bytes', () => {
     const marked = Buffer.alloc(10, 0xff);
     for (const position of [0, 2 ** 32, 1.5e12, 1.6e12, now, positionMax]) {
       const id = formatBatchId(batchIdAtPosition(position, marked));
@@ -127,7 +127,7 @@ describe('a message that carries a batch', () => {
   it.each<[string, CarriedBatch]>([
     ['an ordinary body', batchOf(bodyOf(item))],
     ['one with odd white space and names', batchOf(odd)],
-    ['one that begins with a byte order mark', batchOf(Buffer.from('\ufeff{}'))],
+    ['text that begins with a byte order mark', batchOf(Buffer.from('\ufeff{}'))],
     ['a compressed one', batchOf(gzipSync(bodyOf(item)), { encoding: 'gzip' })],
     ['bytes that are no UTF-8', batchOf(Buffer.from([0x7b, 0xff, 0xfe, 0x00, 0x7d]))],
     [
@@ -173,7 +173,11 @@ describe('a message that carries a batch', () => {
     ],
     ['another body', (text) => text.replace('lamp', 'lamq'), /^invalid_message: the SHA-256/],
     ['another key', (text) => text.replace('raw/2026', 'raw/2025'), /^invalid_message: raw_key/],
-    ['no body', (text) => text.replace('"body"', '"nobody"'), /^invalid_message: it has no body/],
+    [
+      'no body',
+      (text) => text.replace('"body"', '"none"'),
+      /^invalid_message: the body is missing/,
+    ],
     ['another id', (text) => text.replaceAll('-bf01-', '-8f01-'), /^invalid_message: batch_id/],
   ])('with %s is unreadable', (_, change, reason) => {
     const reading = readMessage(change(carriedMessage(batchOf(bodyOf(item)))), dayOf);

@@ -155,7 +155,7 @@ describe('the chunks of a batch', () => {
     );
   });
 
-  it('are one for each event where that is asked for', () => {
+  it('are one for each event if requested', () => {
     fc.assert(
       fc.property(events, (input) => {
         const chunks = cutIntoChunks(batch, input, 1);
@@ -164,7 +164,7 @@ describe('the chunks of a batch', () => {
     );
   });
 
-  it('are none where there is no event', () => {
+  it('are none without events', () => {
     expect(cutIntoChunks(batch, [])).toEqual([]);
     expect(cutIntoChunks(batch, [], 1)).toEqual([]);
   });

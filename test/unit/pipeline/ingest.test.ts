@@ -201,7 +201,7 @@ describe('a batch with an idempotency key', () => {
     expect(intake.calls).toEqual(['recall', 'accept']);
   });
 
-  it('that comes again gets the answer it got, and is not stored again', async () => {
+  it('that is repeated gets the same response, and is not stored again', async () => {
     const intake = new MemoryIntake();
     const first = await submit(intake, body, { idempotencyKey });
     const second = await submit(intake, Buffer.from(body), { idempotencyKey });
@@ -209,13 +209,13 @@ describe('a batch with an idempotency key', () => {
     expect(intake.accepted).toHaveLength(1);
   });
 
-  it('that comes again gets that answer even where handling is strict now', async () => {
+  it('that is repeated gets that response even if handling is strict now', async () => {
     const intake = new MemoryIntake();
     const first = await submit(intake, body, { idempotencyKey });
     expect(await submit(intake, body, { idempotencyKey, strict: true })).toEqual(first);
   });
 
-  it('that was refused is not remembered', async () => {
+  it('that was refused is not stored', async () => {
     const intake = new MemoryIntake();
     const refused = await submit(intake, body, { idempotencyKey, strict: true });
     expect(problemOf(refused).code).toBe('invalid_items');
@@ -284,7 +284,7 @@ describe('an intake that takes nothing', () => {
     ['overloaded', 1],
     ['stopping', 5],
     ['storage_failed', 5],
-  ] as const)('is %s: the batch may come again after %i s', async (code, retryAfterSeconds) => {
+  ] as const)('is %s: the batch may be sent again after %i s', async (code, retryAfterSeconds) => {
     const outcome = await submit(failing(new Unavailable(code, 'Why.')), bodyOf(item));
     expect(problemOf(outcome)).toEqual({ code, detail: 'Why.', retryAfterSeconds });
   });

@@ -45,7 +45,7 @@ describe('a message on the queue', () => {
     );
   });
 
-  it('that is an item by itself is that item', () => {
+  it('that is a single item is that item', () => {
     const item = { type: 'a', state: 'ready', timestamp: '2023-06-16T23:30:00-05:00', other: 1 };
     expect(readMessage(JSON.stringify(item), dayOf)).toMatchObject({ kind: 'item' });
     const inUtc = readMessage(JSON.stringify(item), dayRule('UTC'));

@@ -88,7 +88,7 @@ it('counts a batch from elsewhere once, under the name that it has', async () =>
   expect(outcomes.map(codeOf)).toEqual([stored, known, known, known]);
   const rawKey = rawKeyOf(origin.batchId, origin.receivedAt);
   for (const outcome of outcomes) expect(outcome).toMatchObject({ rawKey, enqueued: 2 });
-  // Counted, and the database opened anew.
+  // Counted, and the database opened again.
   expect(await within(dataDir, (writer) => writer.ingest(submission(origin)))).toMatchObject({
     isKnown: true,
   });
@@ -98,7 +98,7 @@ it('counts a batch from elsewhere once, under the name that it has', async () =>
   expect(await auditOf(dataDir)).toEqual([]);
 });
 
-it('knows what was stored and not counted when the process ended', async () => {
+it('finds batches that were stored and not counted when the process ended', async () => {
   const dataDir = newDataDirectory();
   await within(dataDir, (writer) => writer.ingest(submission(origin)));
   for (const name of readdirSync(dataDir)) {
@@ -189,7 +189,7 @@ it('does not guess whether it has received what may have been removed since', as
   await writer.close();
 });
 
-it('knows a batch whose raw body is removed, and leaves its row to a rebuild', async () => {
+it('recognises a batch whose raw body is removed, and leaves its row to a rebuild', async () => {
   const dataDir = newDataDirectory();
   await within(dataDir, (writer) => writer.ingest(submission(origin)));
   await store(dataDir, numberedBatches(60));
@@ -218,7 +218,7 @@ it('audit names rows that were lost, changed and added; rebuild mends them', asy
   }
 });
 
-it('takes a retry that crosses the move for the same batch, whichever comes first', async () => {
+it('recognises a retry that crosses the move as the same batch, whichever comes first', async () => {
   const dataDir = newDataDirectory();
   const keyed = { caller: 'fleet', idempotencyKey: 'one' };
   const now = { ...origin, receivedAt: Date.now() - 60_000 };
@@ -246,7 +246,7 @@ it('takes a retry that crosses the move for the same batch, whichever comes firs
 it.each([
   ['behind', Date.UTC(1970, 0, 1)],
   ['ahead', Date.UTC(2090, 0, 1)],
-])('remembers a key, however far the clock of the source was %s', async (_, receivedAt) => {
+])('keeps a key, however far the clock of the source was %s', async (_, receivedAt) => {
   const dataDir = newDataDirectory();
   const retry: Submission = {
     ...{ body, encoding: 'identity', strict: false },

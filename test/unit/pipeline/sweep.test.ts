@@ -269,7 +269,7 @@ describe('a sweep', () => {
     expect([sent, [...orphans]]).toEqual([[], []]);
     expect(position).toEqual({ intakesThrough: rawKeys.at(-1), countedThrough: rawKeys[2] });
     expect(swept).toBe(start + 3);
-    // What waits behind the first one is not looked at, however much it is.
+    // Batches behind the first that waits are not checked, whatever their number.
     expect(looks).toBe(1);
     expect(await run({}, watched)).toMatchObject({ batches: 0, resent: 0 });
     expect(looks).toBe(2);

@@ -64,7 +64,7 @@ describe('docs/archive.md', () => {
     }
   });
 
-  it('has a policy with the rights that the server asks for', () => {
+  it('has a policy with the permissions that the server needs', () => {
     const [, json = ''] = /```json\n([^`]*)```/.exec(page) ?? [];
     const { Statement: statements } = JSON.parse(json) as {
       Statement: { Action: string | string[] }[];

@@ -25,8 +25,8 @@ import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
 
-// DynamoDB Local says what it would bill. What the benchmark tells from requests and replies alone
-// must be the same.
+// DynamoDB Local reports what it would bill. The benchmark must compute the same from requests and
+// responses alone.
 
 const TableName = `bench-${randomUUID()}`;
 const ReturnConsumedCapacity = 'TOTAL';
@@ -148,7 +148,7 @@ describe('the units of DynamoDB, as DynamoDB Local reports them', () => {
         return client.send(new GetItemCommand(request));
       };
       await compare(() => get('e'));
-      await compare(() => get('nobody'));
+      await compare(() => get('missing'));
       // Keys without an item are billed on AWS, and cost nothing at DynamoDB Local.
       const Keys = ['e', 'a', 'b'].map((id) => key(id));
       const RequestItems = { [TableName]: { Keys, ConsistentRead } };

@@ -131,7 +131,7 @@ describe('the meter of AWS', () => {
 describe('the units of DynamoDB', () => {
   const text = (bytes: number) => ({ S: 'x'.repeat(bytes) });
 
-  it('knows the size of an item by its names and values', () => {
+  it('computes the size of an item from its names and values', () => {
     expect(itemBytes({ id: { S: 'né' } })).toBe(5);
     expect(itemBytes({ n: { N: '1234' } })).toBe(4);
     expect(itemBytes({ b: { B: Buffer.alloc(32).toString('base64') } })).toBe(33);
@@ -190,7 +190,7 @@ describe('the cost of what was used', () => {
   });
 });
 
-describe('what is billed beside the requests', () => {
+describe('usage that is billed besides the requests', () => {
   const metricsLine = (...names: string[]) =>
     JSON.stringify({
       _aws: { CloudWatchMetrics: [{ Metrics: names.map((Name) => ({ Name })) }] },

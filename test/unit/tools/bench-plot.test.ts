@@ -63,7 +63,7 @@ it('begins a linear axis of figures at 0', () => {
   expect(line()).toContain('>0</text>');
 });
 
-it('draws no bar where there is no figure', () => {
+it('draws no bar without a figure', () => {
   const bars = bar().match(/fill="#e0752d"/g);
   // One bar, and the mark in the legend.
   expect(bars).toHaveLength(2);

@@ -136,8 +136,8 @@ describe('dependencies point inward', () => {
     // The others work on one kind of store only, or name it.
     expect(users.sort()).toEqual([
       'src/entry/check/check.ts',
+      'src/entry/cli/check-directories.ts',
       'src/entry/cli/common-options.ts',
-      'src/entry/cli/directory-kinds.ts',
       'src/entry/cli/open-store.ts',
       'src/entry/verify/adopt.ts',
       'src/entry/verify/backup.ts',

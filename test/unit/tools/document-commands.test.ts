@@ -81,7 +81,7 @@ it.each([
   'npm',
   'serve',
   'raw get',
-  'a request met an error',
+  'unexpected error in a request',
   '--port 8080',
   'cp -a',
   'per item',

@@ -27,7 +27,7 @@ const commands = new Set(
 interface Trial {
   /** Appended to the command, so that it disturbs no other process. */
   readonly more: readonly string[];
-  /** What it prints. The command is stopped then, unless it ends by itself. */
+  /** The output after which the command is stopped, unless it has ended. */
   readonly prints: RegExp;
   readonly signal?: NodeJS.Signals;
   readonly after?: () => void;

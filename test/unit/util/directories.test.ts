@@ -21,7 +21,7 @@ it('makes a directory with its parents, once, and names the parent of each', () 
 it('fails where no directory can be made', () => {
   // The recursive mkdir of Node.js never returns here.
   expect(() => makeDirectories('/proc/x/y', 0o750)).toThrow(
-    '/proc accepts no directories, so /proc/x cannot be made',
+    'cannot create /proc/x: /proc does not allow new directories',
   );
   const file = join(directory, 'file');
   writeFileSync(file, '');

@@ -57,12 +57,12 @@ let monthDays: i32 = 0;
 /** The date of an item in a time zone, from its date and minute in UTC; 0 if the scanner must find it. */
 declare function dayOfUtc(date: i32, minute: i32): i32;
 
-/** Compared with that of `ItemKernel`, since a build may be older than the rest. */
+/** `ItemKernel` rejects a build with another version, as a stale build has. */
 export function version(): i32 {
   return 1;
 }
 
-/** @param addresses those of `ItemKernel`, and lengths, as words. */
+/** @param addresses the addresses and lengths that `ItemKernel` computes, as words. */
 export function configure(addresses: usize): void {
   control = load<u32>(addresses);
   masks = load<u32>(addresses, 4);

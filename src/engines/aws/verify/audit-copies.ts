@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
-import type { Difference } from '../../../pipeline/audit.ts';
+import type { Difference } from '../../../pipeline/findings.ts';
 import { inflateStored } from '../../../pipeline/recount.ts';
 import type { S3RawBatch } from '../intake/raw-store.ts';
 import type { AuditDatabase } from './audit-database.ts';

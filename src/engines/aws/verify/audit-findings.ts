@@ -1,4 +1,4 @@
-import { counterDifference, nameOfCounter, type Difference } from '../../../pipeline/audit.ts';
+import { counterDifference, nameOfCounter, type Difference } from '../../../pipeline/findings.ts';
 import { differentBodies } from './audit-copies.ts';
 import { batchStates, chunkStates } from './audit-schema.ts';
 import { isNotGrouped, type AuditDatabase } from './audit-database.ts';

@@ -3,7 +3,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import type { SQSClient } from '@aws-sdk/client-sqs';
 
 import type { DayOf } from '../../../domain/day.ts';
-import type { AuditSummary, Difference } from '../../../pipeline/audit.ts';
+import type { AuditSummary, Difference } from '../../../pipeline/findings.ts';
 import type { DateRange, ReceivedRange } from '../../../pipeline/store-admin.ts';
 import type { Backoff } from '../../../util/backoff.ts';
 import { deadChunks } from '../dead-letters/dead-letter-pass.ts';

@@ -1,5 +1,5 @@
 import { rawKeyOf } from '../../../domain/batch-id.ts';
-import type { Difference } from '../../../pipeline/audit.ts';
+import type { Difference } from '../../../pipeline/findings.ts';
 import { redriveMarginMs } from '../ledger/settings.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { pagesOf } from '../../../util/pages-of.ts';

@@ -5,7 +5,7 @@ import type { DynamoDBClient, TransactWriteItem } from '@aws-sdk/client-dynamodb
 
 import { readRawKey } from '../../../domain/batch-id.ts';
 import { countEvents } from '../../../domain/batch.ts';
-import type { Difference } from '../../../pipeline/audit.ts';
+import type { Difference } from '../../../pipeline/findings.ts';
 import { recut } from '../../../pipeline/chunks/recut.ts';
 import { makeDirectories } from '../../../util/directories.ts';
 import { isSqliteBusy } from '../../../util/sqlite.ts';

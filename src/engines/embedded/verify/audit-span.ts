@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 
 import type { Increments } from '../../../domain/counter.ts';
-import type { Difference } from '../../../pipeline/audit.ts';
+import type { Difference } from '../../../pipeline/findings.ts';
 import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
 import type { RecordedDeadLetter } from '../store/progress-row.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';

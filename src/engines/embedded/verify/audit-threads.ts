@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 
 import type { CounterRow } from '../../../domain/counter.ts';
-import type { Difference } from '../../../pipeline/audit.ts';
+import type { Difference } from '../../../pipeline/findings.ts';
 import type { Span, SpanAuditOptions, SpanFindings } from './audit-span.ts';
 import type { LogLocation } from '../log/scan-log.ts';
 import { newWorker } from '../workers.ts';

@@ -6,7 +6,7 @@ import {
   counterDifference,
   type AuditSummary,
   type Difference,
-} from '../../../pipeline/audit.ts';
+} from '../../../pipeline/findings.ts';
 import type { DateRange, ReceivedRange } from '../../../pipeline/store-admin.ts';
 import { SpanAudit, type Span, type SpanFindings } from './audit-span.ts';
 import { auditOnThreads, threadsFor } from './audit-threads.ts';

@@ -1,6 +1,6 @@
 import { rowsOfIncrements, typeStateKey, type CounterRow } from '../../../domain/counter.ts';
 import { dayRule } from '../../../domain/day.ts';
-import type { Difference } from '../../../pipeline/audit.ts';
+import type { Difference } from '../../../pipeline/findings.ts';
 import { recount } from '../../../pipeline/recount.ts';
 import type { ScannedEntry } from '../log/scan-log.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';

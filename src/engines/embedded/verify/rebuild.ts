@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import type { CounterRow } from '../../../domain/counter.ts';
-import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
+import { counterDifference, type Difference } from '../../../pipeline/findings.ts';
 import { knownBatches } from '../store/batches-in-ranges.ts';
 import { dataPaths, lockFile } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';

@@ -1,7 +1,7 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite';
 
 import { rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
-import type { Difference } from '../../../pipeline/audit.ts';
+import type { Difference } from '../../../pipeline/findings.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
 import { NameList } from '../store/batches-in-ranges.ts';

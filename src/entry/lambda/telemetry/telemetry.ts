@@ -11,7 +11,7 @@ import { traced, tracingOf } from './tracing.ts';
 export type FunctionName = 'ingest' | 'process' | 'query' | 'sweep';
 type Level = 'DEBUG' | 'INFO' | 'WARN' | 'ERROR';
 
-/** All metrics beside `Duration` and `ColdStart`; CloudWatch bills each name. */
+/** All metrics besides `Duration` and `ColdStart`; CloudWatch bills each name. */
 export type MetricName =
   | 'Requests'
   | 'BatchesAccepted'

@@ -17,7 +17,7 @@ export function openSubsegment(name: string): Subsegment | undefined {
   if (lambdaSegment === undefined) return undefined;
   return tracer.provider.getNamespace().runAndReturn(() => {
     tracer.setSegment(lambdaSegment);
-    // Reading the segment makes it take the id of this invocation's trace.
+    // Reading the segment updates it to the id of this invocation's trace.
     return tracer.getSegment()?.addNewSubsegment(name);
   });
 }

@@ -63,7 +63,7 @@ describe('the batches of an archive', () => {
     expect((await read(without(second, 1))).map(shown)).toEqual(stored);
   });
 
-  it('go on after an object that is missing, and after what retention removes meanwhile', async () => {
+  it('continue after a missing object, and after segments that retention removes meanwhile', async () => {
     await storeArchived(newDataDirectory(), url, numberedBatches(70));
     const [first = '', second = ''] = await namesIn(store, '/log/');
     const gap = (await read(without(second, 2))).filter(({ damage }) => damage !== undefined);

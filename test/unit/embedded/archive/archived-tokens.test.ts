@@ -68,7 +68,7 @@ describe('archived tokens', () => {
     );
   });
 
-  it('are never taken for absent', async () => {
+  it('are never treated as absent', async () => {
     const late = listing(await shipTwice());
     for (const { name } of await Array.fromAsync(store.list(logId))) await store.remove(name);
     await expect(archivedTokens(late, logId)).rejects.toThrow('replaced meanwhile');

@@ -76,7 +76,7 @@ describe('retention of an archive', () => {
     expect(await removeOldSegments(await retention())).toEqual([]);
   });
 
-  it('removes old segments; a restore knows what they counted', async () => {
+  it('removes old segments; a restore keeps their counts', async () => {
     const before = await namesIn(store);
     const removed = await removeOldSegments(await retention());
     expect(removed.length).toBeGreaterThan(2);
@@ -102,7 +102,7 @@ describe('retention of an archive', () => {
     expect(await oldSegments(await retention())).toEqual([first]);
   });
 
-  it('goes on: the state of the earlier time is replaced', async () => {
+  it('continues: the state of the earlier time is replaced', async () => {
     await removeOldSegments(await retention());
     const [first] = await namesIn(store, '/state/');
     await storeArchived(dataDir, url, numberedBatches(200).slice(120));

@@ -94,7 +94,7 @@ describe('the requests to S3', () => {
     ]);
   });
 
-  it('let the store verify the bytes, in ways that every store knows', async () => {
+  it('let the store verify the bytes, in ways that every store supports', async () => {
     await store.create('log/one', one);
     const [request] = requests;
     const digestOf = (algorithm: string) => createHash(algorithm).update(one);
@@ -155,28 +155,31 @@ describe('a fault of the connection', () => {
     expect(await store.create('log/one', one)).toBe('created');
   });
 
-  it('in the middle of an object is not taken for its end', async () => {
+  it('in the middle of an object is not treated as its end', async () => {
     await store.create('log/one', Buffer.alloc(100_000, 1));
     faults = [{ kind: 'cut-answer' }];
     await expect(store.get('log/one')).rejects.toThrow('The store cannot be reached: aborted');
     expect(await store.get('log/one')).toHaveLength(100_000);
   });
 
-  it.each(['127.0.0.1', 'localhost'])('is told from a store at %s that is down', async (host) => {
-    const server = createServer();
-    const port = await listen(server, 0, '127.0.0.1');
-    server.close();
-    await once(server, 'close');
-    useEnvironment(environmentOf(`http://${host}:${port}`));
-    store = await openObjectStore(bucket.url);
-    for (const [name, operate] of operations) {
-      const failure = await failureOf(operate());
-      expect(failure, name).not.toBeInstanceOf(ArchiveUnusable);
-      expect(failure.message, name).toMatch(
-        /^The store cannot be reached: connect ECONNREFUSED \S+:\d+$/,
-      );
-    }
-  });
+  it.each(['127.0.0.1', 'localhost'])(
+    'is distinguished from a store at %s that is down',
+    async (host) => {
+      const server = createServer();
+      const port = await listen(server, 0, '127.0.0.1');
+      server.close();
+      await once(server, 'close');
+      useEnvironment(environmentOf(`http://${host}:${port}`));
+      store = await openObjectStore(bucket.url);
+      for (const [name, operate] of operations) {
+        const failure = await failureOf(operate());
+        expect(failure, name).not.toBeInstanceOf(ArchiveUnusable);
+        expect(failure.message, name).toMatch(
+          /^The store cannot be reached: connect ECONNREFUSED \S+:\d+$/,
+        );
+      }
+    },
+  );
 });
 
 describe('an answer of the store', () => {

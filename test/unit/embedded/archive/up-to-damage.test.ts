@@ -72,7 +72,7 @@ describe('a damaged archive', () => {
   it.each([
     ['one bit of which is wrong', flipBit],
     ['that is missing', (path: string) => rmSync(path)],
-  ])('is restored up to each object %s, if that is asked for', async (_, damage) => {
+  ])('is restored up to each object %s, if requested', async (_, damage) => {
     const whole = newDataDirectory();
     await restoreFrom(store, whole);
     const wholeEnd = expectPrefix(whole);

@@ -190,7 +190,7 @@ describe('appending', () => {
     expect(open(disk).durableEnd).toBe(log.durableEnd);
   });
 
-  it('goes on writing where a write was short', () => {
+  it('continues writing after a short write', () => {
     const disk = newDisk();
     const log = open(disk);
     for (const shortWriteBytes of [1, 63, 64, 199]) disk.failNext('write', { shortWriteBytes });
@@ -268,7 +268,7 @@ describe('a sync in the background', () => {
 });
 
 describe('opening again', () => {
-  it('goes on where it was, with the same id', () => {
+  it('continues at its end, with the same id', () => {
     const disk = newDisk();
     const first = open(disk);
     const ends = append(first, 6).map(({ end }) => end);
@@ -505,7 +505,7 @@ describe('a rotation that is cut short', () => {
     expect(() => append(log, 1, 4)).toThrow(expect.objectContaining({ code: error }));
     expectToTakeNothing(disk, log, error);
 
-    // The next process goes on, and relies on nothing that the failed sync left in memory.
+    // The next process continues, and relies on nothing that the failed sync left in memory.
     const found = disk.crash();
     const again = open(found);
     const kept = serials(found).length;
@@ -536,7 +536,7 @@ describe('when the disk fails', () => {
     expectToTakeNothing(disk, log, 'EIO');
   });
 
-  it('never syncs again what a failed sync may have lost, and the next process writes it anew', () => {
+  it('never syncs again what a failed sync may have lost, and the next process writes it again', () => {
     const disk = newDisk();
     const log = open(disk);
     append(log, 2);
@@ -550,7 +550,7 @@ describe('when the disk fails', () => {
     for (const seed of powerCuts) expect(serials(found.powerCut(seed))).toEqual([0, 1, 2]);
   });
 
-  it('writes nothing anew from a copy whose sync failed', () => {
+  it('writes nothing again from a copy whose sync failed', () => {
     for (const seed of powerCuts) {
       const disk = newDisk();
       append(open(disk), 3);
@@ -570,7 +570,7 @@ describe('when the disk fails', () => {
     }
   });
 
-  it('says no where the torn tail cannot be cut off durably, and the next opening does it', () => {
+  it('fails if the torn tail cannot be cut off durably, and the next opening does it', () => {
     const disk = newDisk();
     append(open(disk), 2);
     appendBytes(disk, Buffer.alloc(300, 0xee));
@@ -582,7 +582,7 @@ describe('when the disk fails', () => {
     for (const seed of powerCuts) expect(open(found.powerCut(seed)).tornBytes).toBe(0);
   });
 
-  it('takes nothing more once the disk is full, and goes on after a start with room', () => {
+  it('accepts nothing more once the disk is full, and continues after a start with free space', () => {
     const disk = newDisk(2048);
     const log = open(disk);
     let taken = 0;
@@ -740,7 +740,7 @@ describe('a first segment that is made again', () => {
   });
 });
 
-describe('a reader beside the writer', () => {
+describe('a reader concurrent with the writer', () => {
   it('sees, at every operation of the writer, all that is durable and nothing but what was staged', () => {
     const disk = newDisk();
     const log = open(disk);
@@ -793,7 +793,7 @@ describe('a reader beside the writer', () => {
     }
   });
 
-  it('does not take half a record for one', () => {
+  it('does not treat half a record as a record', () => {
     const disk = newDisk();
     const log = open(disk);
     append(log, 1);
@@ -824,19 +824,19 @@ describe('a reader beside the writer', () => {
     }
   });
 
-  it('goes on behind what retention removes while it reads', () => {
+  it('continues behind the segments that retention removes while it reads', () => {
     const disk = newDisk();
     const log = open(disk);
     append(log, 18);
     const records = new LogReader(disk, directory).records();
     expect(records.next().value).toMatchObject({ record: { receivedAt: 0 } });
     log.removeSegments(log.durableEnd);
-    // The segment that it has open it reads to its end; then it goes on with what is there.
+    // It reads its open segment to the end, then continues with the existing segments.
     const rest = Array.from(records, ({ record }) => record.receivedAt);
     expect(rest).toEqual([1, 2, 3, 16, 17]);
   });
 
-  it('goes on in a segment that was closed, and in the one begun, since it came to the end', () => {
+  it('continues in segments that were closed or begun since it reached the end', () => {
     const disk = newDisk();
     const log = open(disk);
     append(log, 2);
@@ -859,7 +859,7 @@ describe('a reader beside the writer', () => {
     expect(reader.recordAt(64)?.receivedAt).toBe(0);
   });
 
-  it('knows nothing of a log that is not there yet', () => {
+  it('finds nothing if there is no log yet', () => {
     const reader = new LogReader(newDisk(), directory);
     expect([...reader.records()]).toEqual([]);
     expect(reader.endFrom(0)).toBe(0);

@@ -77,7 +77,7 @@ it('answers in pieces end, and none begins, while they hold up more than they ma
   isHeldUp = true;
   vi.advanceTimersByTime(1_000);
   expect(await sentMessages()).toEqual(['busy 1', 'busy 2']);
-  // No answer holds an earlier state any more.
+  // No response holds an earlier state any more.
   const writer = new DatabaseSync(path);
   expect(writer.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.['busy']).toBe(0);
   writer.close();
@@ -89,7 +89,7 @@ it('answers in pieces end, and none begins, while they hold up more than they ma
   expect(await sentMessages()).toEqual(begun(5));
 });
 
-it('a large answer waits for a place, in the order of coming, and not for ever', async () => {
+it('a large response waits for a place, in order, and not forever', async () => {
   for (let id = 1; id <= 25; id++) {
     ask(id, large);
     await settle();
@@ -123,7 +123,7 @@ it('cancelled queries are not read, and hold nothing', async () => {
 it('a question of a few days waits for none of many days', async () => {
   const year = { ...query, from: '2023-01-01', to: '2023-12-31' };
   const day = { ...query, from: '2023-06-15', to: '2023-06-15' };
-  // Nothing is found, after all was looked at; or all is added up.
+  // The query reads every row and finds nothing, or sums all of them.
   for (let id = 1; id <= 9; id++) {
     ask(id, { ...large, query: { ...year, types: [`none ${id}`] } });
   }

@@ -126,7 +126,7 @@ it('leaves there what cannot be counted still', () => {
   ]);
 });
 
-it('says of damage that was restored that a rebuild counts it', async () => {
+it('reports for restored damage that a rebuild counts it', async () => {
   const { log } = dataPaths(dataDir);
   const path = join(log, readdirSync(log).sort()[0] ?? '');
   const sound = readFileSync(path);

@@ -40,7 +40,7 @@ async function killedAfter(dataDir: string, batches: number): Promise<string> {
   return killed;
 }
 
-it('a database beside a journal of another state is not opened, and audit says so', async () => {
+it('a database with a journal of another state is not opened, and audit reports it', async () => {
   const dataDir = newDataDirectory();
   await store(dataDir, numberedBatches(5));
   const first = await killedAfter(dataDir, 5);
@@ -76,7 +76,7 @@ it('a database beside a journal of another state is not opened, and audit says s
   }
 });
 
-it('a database from before a rebuild is noticed beside a later journal', async () => {
+it('a database from before a rebuild is detected by a later journal', async () => {
   const dataDir = newDataDirectory();
   await store(dataDir, numberedBatches(5));
   const { database } = dataPaths(dataDir);
@@ -130,7 +130,7 @@ const committing = `
     if (commits === 100) parentPort.postMessage('busy');
   }`;
 
-it('a sound journal is taken beside a writer, whatever that does meanwhile', async () => {
+it('a valid journal is accepted during writes', async () => {
   const path = join(newDataDirectory(), 'busy.db');
   const database = new DatabaseSync(path);
   database.exec('PRAGMA journal_mode = WAL; CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (0)');
@@ -145,7 +145,7 @@ it('a sound journal is taken beside a writer, whatever that does meanwhile', asy
   }
 });
 
-it('what was not committed, or is torn, is not looked at', async () => {
+it('uncommitted or torn parts are ignored', async () => {
   const dataDir = newDataDirectory();
   await store(dataDir, numberedBatches(5));
   const killed = await killedAfter(dataDir, 5);

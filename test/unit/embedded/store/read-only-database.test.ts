@@ -16,7 +16,7 @@ import {
 
 const readStore = join(import.meta.dirname, '../../../support/read-store.ts');
 
-it('tells that a database was written to which was read as if nothing could be', async () => {
+it('reports a write to a database that was opened as immutable', async () => {
   const dataDir = newDataDirectory();
   await store(dataDir, numberedBatches(1));
   const { database: path } = dataPaths(dataDir);

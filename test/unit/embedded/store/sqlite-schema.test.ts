@@ -82,7 +82,7 @@ describe('a database of the first version', () => {
 });
 
 describe('a database of the second version', () => {
-  it('knows then where the batches of its keys stand', async () => {
+  it('has then the positions of the batches of its keys', async () => {
     const dataDir = newDataDirectory();
     await store(dataDir, numberedBatches(6));
     change(
@@ -134,7 +134,7 @@ describe('a database of the third version', () => {
   );
 });
 
-it('remembers up to where keys have expired, so that those are not missed', async () => {
+it('stores up to which position keys have expired, so that an audit does not miss them', async () => {
   const dataDir = newDataDirectory();
   await store(dataDir, numberedBatches(6));
   const counters = new SqliteCounterStore(openDatabase(join(dataDir, 'pipeline.db')));

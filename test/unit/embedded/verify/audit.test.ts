@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { beforeEach, describe, expect, it } from 'vitest';
 
-import type { Difference } from '../../../../src/pipeline/audit.ts';
+import type { Difference } from '../../../../src/pipeline/findings.ts';
 import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import {
   dropDeadLetters,
@@ -79,7 +79,7 @@ describe('audit', () => {
     ]);
   });
 
-  it('names one that was deleted, and one that was added', async () => {
+  it('reports a deleted one, and an added one', async () => {
     change(dataDir, `DELETE FROM counters WHERE state = 'own 5'`);
     change(dataDir, `INSERT INTO counters VALUES ('2026-03-02', 'a#b', 'a', 'b', 3)`);
     expect(await auditOf(dataDir)).toMatchObject([
@@ -208,7 +208,7 @@ describe('audit', () => {
     expect(details(together)).toEqual(details(alone));
   });
 
-  it('knows what old segments counted, once they are removed', async () => {
+  it('has the counts of old segments once they are removed', async () => {
     const writer = openWriter(dataDir, { keepRawMs: 0 });
     const before = segments().length;
     await expect.poll(() => segments().length).toBeLessThan(before);
@@ -247,7 +247,7 @@ describe('rebuild', () => {
     expect(rebuild(dataDir).isSwitched).toBe(true);
     expect(await auditOf(dataDir)).toEqual([]);
     expect(counts()).toEqual(before);
-    // The server goes on from there.
+    // The server continues from there.
     await store(
       dataDir,
       numberedBatches(1).map(({ items }) => ({ items })),

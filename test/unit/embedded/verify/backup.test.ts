@@ -17,7 +17,7 @@ import { backUp } from '../../../../src/engines/embedded/verify/backup.ts';
 import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import { changeTokens, readTokenFile } from '../../../../src/engines/embedded/tokens/token-file.ts';
 import { errorText } from '../../../../src/entry/cli/error-text.ts';
-import { checkBackupDirectory } from '../../../../src/entry/cli/directory-kinds.ts';
+import { checkBackupDirectory } from '../../../../src/entry/cli/check-directories.ts';
 import {
   auditOf,
   newDataDirectory,
@@ -42,7 +42,7 @@ const segments = (from: string) =>
 
 async function expectSound(from: string): Promise<void> {
   expect(await auditOf(from)).toEqual([]);
-  // A server starts on it, and goes on.
+  // A server starts on it, and continues.
   expect(await store(from, numberedBatches(1))).toHaveLength(1);
   expect(await auditOf(from)).toEqual([]);
 }
@@ -100,7 +100,7 @@ describe('a backup', () => {
     await expectSound(directory);
   });
 
-  it('has the tokens, and that they are asked for', async () => {
+  it('has the tokens, and that they are required', async () => {
     await store(dataDir, numberedBatches(1));
     const token = {
       name: 'a',
@@ -115,7 +115,7 @@ describe('a backup', () => {
     expect(() => readTokenFile(dataPaths(directory))).toThrow(/tokens.json is missing/);
   });
 
-  it('that cannot be made says by the code of the error what to do', async () => {
+  it('that cannot be created says by the code of the error what to do', async () => {
     await store(dataDir, numberedBatches(1));
     const failure = await backup(() => {
       throw Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
@@ -154,7 +154,7 @@ describe('a backup', () => {
     }
   });
 
-  it('is refused where there is no pipeline', async () => {
+  it('is refused if there is no pipeline', async () => {
     await expect(backup()).rejects.toThrow(/There is no pipeline/);
     expect(existsSync(directory)).toBe(false);
   });

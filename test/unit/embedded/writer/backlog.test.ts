@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 
 import { Backlog } from '../../../../src/engines/embedded/writer/backlog.ts';
 
-it('knows how much waits and since when, as it comes and as it is counted', () => {
+it('has the size and age of the backlog, as it grows and as it is counted', () => {
   const backlog = new Backlog();
   expect([backlog.items, backlog.since]).toEqual([0, undefined]);
   backlog.add(100, 3, 1_000);
@@ -28,7 +28,7 @@ it('claims nothing too early where the clock was put back', () => {
   expect(backlog.since).toBe(4_000);
 });
 
-it('remembers few places however many wait, and claims nothing too early for it', () => {
+it('stores few positions however many wait, and never reports a time too early', () => {
   const backlog = new Backlog();
   for (let at = 1; at <= 100_000; at++) backlog.add(at, 1, at);
   expect([backlog.items, backlog.since]).toEqual([100_000, 1]);

@@ -51,7 +51,7 @@ it('waits for no more batches once those that wait hold many items', async () =>
   expect(through).toBeGreaterThan(0);
   await Promise.all([first, second]);
 
-  // What comes after waits again for what may come with it.
+  // Later submissions wait again for others.
   const third = intake.accept(batchOf(1));
   expect(log.durableEnd).toBe(through);
   for (const commit of deferred) commit();

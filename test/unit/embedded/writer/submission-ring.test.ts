@@ -121,7 +121,7 @@ describe('the ring', () => {
     expect(producer.put(submissionOf(new Uint8Array(30)))).toBe(true);
   });
 
-  it('begins anew once it is empty, whatever its slots held before', () => {
+  it('starts again once it is empty, whatever its slots held before', () => {
     const lastBodyFits = ({ producer }: ReturnType<typeof ringOf>) => {
       expect(producer.put(submissionOf(new Uint8Array(90)))).toBe(true);
       // There is no room before the oldest one, which is at the beginning.

@@ -10,7 +10,7 @@ import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import { embeddedDefaults } from '../../../../src/engines/embedded/options.ts';
 import { Writer } from '../../../../src/engines/embedded/writer/writer.ts';
 
-/** More new counters than are held: what comes after them is read from the log. */
+/** More new counters than the memory holds: later items are read from the log. */
 const overfilling = 21_000;
 
 /** Nothing is due in it. */
@@ -49,7 +49,7 @@ async function expectToBeCounted(writer: Writer): Promise<void> {
   });
 }
 
-it('tells how many items wait, since when, and when the last batch came, over a restart too', async () => {
+it('reports how many items wait, since when, and when the last batch came, also after a restart', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
   const options = { ...embeddedDefaults, dataDir };
   const events = {

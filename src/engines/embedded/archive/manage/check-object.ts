@@ -1,5 +1,5 @@
 import { asWritten } from '../../../../domain/day.ts';
-import type { Difference } from '../../../../pipeline/audit.ts';
+import type { Difference } from '../../../../pipeline/findings.ts';
 import { RecordCounter } from '../../store/record-counter.ts';
 import {
   decodeTail,

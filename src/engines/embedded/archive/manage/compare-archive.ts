@@ -1,4 +1,4 @@
-import type { Difference } from '../../../../pipeline/audit.ts';
+import type { Difference } from '../../../../pipeline/findings.ts';
 import { nodeFileSystem, openIfExists } from '../../log/file-system.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import { listSegments, readFully, segmentAt } from '../../log/segment.ts';

@@ -1,4 +1,4 @@
-import type { Difference } from '../../../../pipeline/audit.ts';
+import type { Difference } from '../../../../pipeline/findings.ts';
 import { inParallel } from '../../../../util/in-parallel.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import {

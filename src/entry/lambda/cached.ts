@@ -1,5 +1,5 @@
 /** Runs the task until it succeeds, and then returns its result for `ms` milliseconds. */
-export function once<T>(task: () => Promise<T>, ms = Number.POSITIVE_INFINITY): () => Promise<T> {
+export function cached<T>(task: () => Promise<T>, ms = Number.POSITIVE_INFINITY): () => Promise<T> {
   let running: Promise<T> | undefined;
   let startedAt = 0;
   return () => {

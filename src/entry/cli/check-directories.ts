@@ -20,7 +20,7 @@ function realPathIfExists(path: string): string {
   try {
     return realpathSync(path);
   } catch (error) {
-    // The error surfaces where the file is opened.
+    // Opening the file later reports the error.
     if ((error as NodeJS.ErrnoException).code === undefined) throw error;
     return resolve(path);
   }
@@ -31,7 +31,10 @@ function holdsPipeline(directory: string): boolean {
   return existsSync(log) || existsSync(database);
 }
 
-/** @throws {UsageError} if the directory is a data directory: replay could not tell which to read. */
+/**
+ * @throws {UsageError} if the directory is a data directory: it would be unclear which of both replay
+ *   reads.
+ */
 export function checkExportDirectory(directory: string): void {
   if (!holdsPipeline(directory)) return;
   throw new UsageError(`${directory} is a data directory. Choose another directory for the export`);

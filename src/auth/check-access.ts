@@ -12,7 +12,7 @@ import { RateLimiter } from './rate-limiter.ts';
 export type AccessDecision = AccessGranted | AccessDenied;
 
 export interface AccessGranted {
-  /** The name of the token; empty where no token is required. */
+  /** The name of the token; empty if no token is required. */
   readonly caller: string;
   readonly rate?: RateLimit | undefined;
   readonly problem?: never;
@@ -103,13 +103,15 @@ interface ServerAccessOptions {
   readonly tokens: () => TokenTable;
   /** Whether access is open until the first token is created. */
   readonly isOpenWithoutTokens: boolean;
-  /** The rate limit of tokens without their own, and of all requests together in open access. */
+  /**
+   * The default rate limit: for tokens without their own, and for all requests together in open access.
+   */
   readonly rate?: RateLimit | undefined;
   readonly now?: () => number;
   readonly limiter?: RateLimiter;
 }
 
-/** Access for one process: by token if there are any, with rate limits by caller. */
+/** Access control for one process: by token once one exists, with a rate limit per caller. */
 export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
   const { tokens, isOpenWithoutTokens, now = Date.now, limiter = new RateLimiter() } = options;
   const openGrant: AccessGranted = { caller: '', rate: options.rate };
@@ -183,6 +185,6 @@ function unauthorized(detail: string): Problem {
 }
 
 function tooManyRequests({ perSecond, burst }: RateLimit, retryAfterSeconds: number): AccessDenied {
-  const detail = `You exceed your rate limit of ${perSecond} requests per second (${burst} at once). Send this request again later.`;
+  const detail = `Your requests exceed your rate limit of ${perSecond} requests per second (${burst} at once). Send this request again later.`;
   return { problem: { code: 'too_many_requests', detail, retryAfterSeconds } };
 }

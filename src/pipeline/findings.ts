@@ -49,7 +49,7 @@ export interface Difference {
 }
 
 export interface AuditSummary {
-  /** What the audit read from the raw store. */
+  /** The data that the audit read from the raw store. */
   readonly batches: number;
   readonly items: number;
   readonly bytes: number;

@@ -9,7 +9,7 @@ import {
   tokenAccess,
   TokenTable,
   type AccessDecision,
-} from '../../../src/auth/access.ts';
+} from '../../../src/auth/check-access.ts';
 import { refusalAnswer } from '../../../src/http/app/answer.ts';
 import { RateLimiter } from '../../../src/auth/rate-limiter.ts';
 
@@ -58,7 +58,7 @@ describe('a request', () => {
     expect(await access.admit(header, ['ingest'])).toMatchObject({ problem: { code } });
   });
 
-  it('is refused where there are no tokens', async () => {
+  it('is refused if there are no tokens', async () => {
     const none = tokenAccess(unchanging([]));
     expect(await none.admit('Bearer x', ['read'])).toMatchObject({
       problem: { code: 'unauthorized' },
@@ -66,7 +66,7 @@ describe('a request', () => {
   });
 });
 
-/** The answer to a refused request. */
+/** The response to a refused request. */
 function challengeOf(admission: AccessDecision): string | undefined {
   if (admission.problem === undefined) throw new Error('admitted');
   return refusalAnswer(admission).headers['www-authenticate'];
@@ -78,7 +78,7 @@ describe('a refusal', () => {
   it.each([
     [undefined, realm],
     ['Basic YTpi', realm],
-    ['Bearer nobody', `${realm}, error="invalid_token"`],
+    ['Bearer unknown', `${realm}, error="invalid_token"`],
     ['Bearer secret-of-old', `${realm}, error="invalid_token"`],
     [`Bearer ${'a'.repeat(10_000)}`, `${realm}, error="invalid_token"`],
     ['Bearer secret-of-reader', `${realm}, error="insufficient_scope", scope="ingest"`],
@@ -165,7 +165,7 @@ describe('the server', () => {
 });
 
 describe('the rate limiter', () => {
-  it('says after how many whole seconds to come again, and is right', () => {
+  it('gives the whole seconds after which a retry succeeds', () => {
     let clock = 5;
     const limiter = new RateLimiter(() => clock);
     const rate = { perSecond: 0.3, burst: 1 };
@@ -192,7 +192,7 @@ describe('the rate limiter', () => {
     expect(admitted).toBeGreaterThan(allowed - 2);
   });
 
-  it('knows a bounded number of callers, and forgets those first who lose nothing by it', () => {
+  it('keeps a bounded number of callers, and first forgets the ones with full buckets', () => {
     let clock = 0;
     const limiter = new RateLimiter(() => clock);
     const rate = { perSecond: 1, burst: 1 };
@@ -230,7 +230,7 @@ describe('tokens that take time to read', () => {
   const gateway = 'Bearer secret-of-gateway';
   const minuteMs = 60_000;
 
-  it('are read once in five minutes, after which one that was taken away is refused', async () => {
+  it('are read once in five minutes, after which a removed token is refused', async () => {
     const { state, ask } = secretOf(tokens);
     expect(await ask(gateway)).toBe('admitted');
     state.tokens = [];
