@@ -1,26 +1,18 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
 
 import { momentText } from '../data/calendar/date-text.ts';
 import { dayRuleText } from '../data/calendar/days.ts';
 import { agoText, compactText, durationText, wholeText } from '../data/format.ts';
 import type { ArchiveHealth, Health } from '../data/health.ts';
 import type { State } from '../state/store.ts';
+import { useClosing } from './closing.ts';
 
 type Ready = Extract<Health, { kind: 'ready' }>;
 
 /** The state of the pipeline in one line that opens its details. */
 export function HealthLine({ state }: { state: State }) {
   const { health, now } = state;
-  const details = useRef<HTMLDetailsElement>(null);
-  useEffect(() => {
-    const close = ({ target }: Event) => {
-      const element = details.current;
-      if (element?.contains(target as Node) === false) element.open = false;
-    };
-    document.addEventListener('click', close);
-    return () => document.removeEventListener('click', close);
-  }, []);
+  const closing = useClosing();
   if (health === undefined) return <div class="health" />;
   if (health.kind !== 'ready') {
     return (
@@ -37,15 +29,7 @@ export function HealthLine({ state }: { state: State }) {
   const { deadLetters = 0, archive } = health;
   const isWarning = deadLetters > 0 || archive?.problem !== undefined;
   return (
-    <details
-      class={isWarning ? 'health warn' : 'health'}
-      ref={details}
-      onKeyDown={({ key, currentTarget }) => {
-        if (key !== 'Escape') return;
-        currentTarget.open = false;
-        currentTarget.querySelector('summary')?.focus();
-      }}
-    >
+    <details class={isWarning ? 'health warn' : 'health'} {...closing}>
       <summary title="The health of the pipeline">
         <span class="dot" aria-hidden="true" />
         {partsOf(health, now).map((part) => (

@@ -1,7 +1,8 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 
 import { hasRoomFor, type View } from '../../data/view.ts';
 import type { Store } from '../../state/store.ts';
+import { useClosing } from '../closing.ts';
 
 const offeredMax = 100;
 
@@ -18,17 +19,7 @@ export function Filter({ store, view, field, label, names = [] }: FilterProps) {
   const choose = (choice: readonly string[]) => store.show({ [field]: choice });
   const [text, setText] = useState('');
   const [first, setFirst] = useState(chosen);
-  const details = useRef<HTMLDetailsElement>(null);
-  useEffect(() => {
-    const close = ({ target }: Event) => {
-      const element = details.current;
-      if (element !== null && target instanceof Node && !element.contains(target)) {
-        element.open = false;
-      }
-    };
-    document.addEventListener('click', close);
-    return () => document.removeEventListener('click', close);
-  }, []);
+  const closing = useClosing();
   const wanted = text.trim().toLowerCase();
   const found = names.filter(
     (name) => !first.includes(name) && name.toLowerCase().includes(wanted),
@@ -54,16 +45,11 @@ export function Filter({ store, view, field, label, names = [] }: FilterProps) {
   return (
     <details
       class="filter"
-      ref={details}
+      {...closing}
       // Chosen names come first; the order does not change while the list is open.
       onToggle={({ currentTarget }) => {
         setFirst(chosen);
         keepInside(currentTarget);
-      }}
-      onKeyDown={({ key, currentTarget }) => {
-        if (key !== 'Escape') return;
-        currentTarget.open = false;
-        currentTarget.querySelector('summary')?.focus();
       }}
     >
       <summary>
@@ -91,7 +77,7 @@ export function Filter({ store, view, field, label, names = [] }: FilterProps) {
             class="quiet"
             onClick={() => {
               // The button disappears together with the choice that it clears.
-              details.current?.querySelector('summary')?.focus();
+              closing.ref.current?.querySelector('summary')?.focus();
               choose([]);
             }}
           >
