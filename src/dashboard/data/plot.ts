@@ -84,67 +84,56 @@ function barPath(
   return `M${round(x)} ${round(low)}V${round(high)}h${round(width)}V${round(low)}z`;
 }
 
-/** Straight lines between neighbours; a value without neighbours is a short dash. */
-export function linePath(
+/** A path of what `drawn` makes of each value and the place of its band. */
+function pathOf<T>(
   frame: Frame,
-  largest: number,
-  values: readonly (number | undefined)[],
+  values: readonly T[],
+  drawn: (value: NonNullable<T>, x: number, width: number, index: number) => string,
 ): string {
-  let path = '';
-  values.forEach((value, index) => {
-    if (value === undefined) return;
+  const parts = values.map((value, index) => {
+    if (value === undefined || value === null) return '';
     const { x, width } = bandAt(frame, values.length, index);
+    return drawn(value, x, width, index);
+  });
+  return parts.join('');
+}
+
+type Values = readonly (number | undefined)[];
+
+/** Straight lines between neighbours; a value without neighbours is a short dash. */
+export function linePath(frame: Frame, largest: number, values: Values): string {
+  return pathOf(frame, values, (value, x, width, index) => {
     const [middle, y] = [x + width / 2, round(yOf(frame, largest, value))];
     const isAlone = values[index - 1] === undefined && values[index + 1] === undefined;
-    if (isAlone) path += `M${round(middle - 3)} ${y}h6`;
-    else path += `${values[index - 1] === undefined ? 'M' : 'L'}${round(middle)} ${y}`;
+    if (isAlone) return `M${round(middle - 3)} ${y}h6`;
+    return `${values[index - 1] === undefined ? 'M' : 'L'}${round(middle)} ${y}`;
   });
-  return path;
 }
 
 /** Bands of the whole height. */
 export function bandsPath(frame: Frame, areMarked: readonly boolean[]): string {
-  let path = '';
-  areMarked.forEach((isMarked, index) => {
-    if (!isMarked) return;
-    const { x, width } = bandAt(frame, areMarked.length, index);
-    path += `M${round(x)} ${frame.top}h${round(width)}V${frame.bottom}h${round(-width)}z`;
-  });
-  return path;
+  const { top, bottom } = frame;
+  return pathOf(frame, areMarked, (isMarked, x, width) =>
+    isMarked ? `M${round(x)} ${top}h${round(width)}V${bottom}h${round(-width)}z` : '',
+  );
 }
 
 /** Points as small circles. */
-export function dotsPath(
-  frame: Frame,
-  largest: number,
-  values: readonly (number | undefined)[],
-): string {
+export function dotsPath(frame: Frame, largest: number, values: Values): string {
   const radius = 2.5;
-  let path = '';
-  values.forEach((value, index) => {
-    if (value === undefined) return;
-    const { x, width } = bandAt(frame, values.length, index);
+  const arc = `a${radius} ${radius} 0 1 0`;
+  return pathOf(frame, values, (value, x, width) => {
     const [start, y] = [round(x + width / 2 - radius), round(yOf(frame, largest, value))];
-    const arc = `a${radius} ${radius} 0 1 0`;
-    path += `M${start} ${y}${arc} ${2 * radius} 0${arc} ${-2 * radius} 0z`;
+    return `M${start} ${y}${arc} ${2 * radius} 0${arc} ${-2 * radius} 0z`;
   });
-  return path;
 }
 
 /** A line at the top of each bar, with gaps where there is no value. */
-export function stepPath(
-  frame: Frame,
-  largest: number,
-  values: readonly (number | undefined)[],
-): string {
-  let path = '';
-  values.forEach((value, index) => {
-    if (value === undefined) return;
-    const { x, width } = bandAt(frame, values.length, index);
+export function stepPath(frame: Frame, largest: number, values: Values): string {
+  return pathOf(frame, values, (value, x, width, index) => {
     const y = round(yOf(frame, largest, value));
-    path += `${values[index - 1] === undefined ? 'M' : 'L'}${round(x)} ${y}h${round(width)}`;
+    return `${values[index - 1] === undefined ? 'M' : 'L'}${round(x)} ${y}h${round(width)}`;
   });
-  return path;
 }
 
 const labelWidth = 62;
