@@ -113,23 +113,11 @@ export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer 
   };
 }
 
-export function receiptAnswer({
-  status,
-  rawKey,
-  enqueued,
-  counted,
-  rejected,
-  receivedAt,
-}: Receipt): Answer {
-  const received = new Date(receivedAt).toISOString();
-  return jsonAnswer(200, {
-    status,
-    raw_key: rawKey,
-    enqueued,
-    counted,
-    rejected,
-    received_at: received,
-  });
+export function receiptAnswer(receipt: Receipt): Answer {
+  const { status, rawKey, enqueued, counted, rejected } = receipt;
+  const received = new Date(receipt.receivedAt).toISOString();
+  const counts = { enqueued, counted, rejected };
+  return jsonAnswer(200, { status, raw_key: rawKey, ...counts, received_at: received });
 }
 
 export function readyAnswer(status: PipelineStatus, version: string): Answer {
