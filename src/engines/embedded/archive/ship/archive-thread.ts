@@ -13,7 +13,7 @@ import { shipState } from '../archived-state.ts';
 import { removeUnneeded } from '../manage/unneeded-objects.ts';
 import { TokenShipper } from '../archived-tokens.ts';
 import { Archiver } from './archiver.ts';
-import { HourlyRetention } from './hourly-retention.ts';
+import { hourlyRetention } from './hourly-retention.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { openObjectStore } from '../stores/open-object-store.ts';
 
@@ -95,7 +95,7 @@ async function createArchiver() {
 function createRetention(store: ObjectStore, logId: string, databasePath: string) {
   const { keepMs } = options;
   if (keepMs === undefined) return undefined;
-  return new HourlyRetention({ store, logId, databasePath, keepMs }, (outcome) =>
+  return hourlyRetention({ store, logId, databasePath, keepMs }, (outcome) =>
     send({ kind: 'pruned', ...outcome }),
   );
 }

@@ -8,36 +8,19 @@ const hourMs = 3_600_000;
  * Shipping continues meanwhile and does not depend on it: a failed removal is retried an hour
  * later.
  */
-export class HourlyRetention {
-  readonly #options: RetentionOptions;
-  readonly #report: (outcome: Pruned) => void;
-  #timer: NodeJS.Timeout | undefined;
-  #isStarted = false;
-
-  constructor(options: RetentionOptions, report: (outcome: Pruned) => void) {
-    this.#options = options;
-    this.#report = report;
-  }
-
-  /** Safe to repeat. */
-  start(): void {
-    if (this.#isStarted) return;
-    this.#isStarted = true;
-    void this.#run();
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
-  }
-
-  async #run(): Promise<void> {
+export function hourlyRetention(options: RetentionOptions, report: (outcome: Pruned) => void) {
+  let timer: NodeJS.Timeout | undefined;
+  let running: Promise<void> | undefined;
+  const run = async () => {
     try {
-      const removed = await removeOldSegments(this.#options);
+      const removed = await removeOldSegments(options);
       const bytes = removed.reduce((sum, one) => sum + one.bytes, 0);
-      if (removed.length > 0) this.#report({ objects: removed.length, bytes });
+      if (removed.length > 0) report({ objects: removed.length, bytes });
     } catch (error) {
-      this.#report({ problem: error instanceof Error ? error.message : String(error) });
+      report({ problem: error instanceof Error ? error.message : String(error) });
     }
-    this.#timer = setTimeout(() => void this.#run(), hourMs).unref();
-  }
+    timer = setTimeout(() => void run(), hourMs).unref();
+  };
+  /** `start` is safe to repeat. */
+  return { start: () => void (running ??= run()), stop: () => clearTimeout(timer) };
 }
