@@ -26,6 +26,10 @@ export interface ReceivedRange {
   readonly to: number;
 }
 
+export function isWithin(receivedAt: number, received: ReceivedRange | undefined): boolean {
+  return received === undefined || (receivedAt >= received.from && receivedAt < received.to);
+}
+
 /** One opened store: a data directory, or the resources of a deployment. */
 export interface StoreAdmin {
   /**

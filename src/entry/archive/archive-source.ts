@@ -2,9 +2,9 @@ import { openArchivedBatches } from '../../engines/embedded/archive/manage/archi
 import { onlyLogId } from '../../engines/embedded/archive/read-archive.ts';
 import { openObjectStore } from '../../engines/embedded/archive/stores/open-object-store.ts';
 import { retryingStore } from '../../engines/embedded/archive/stores/retrying-store.ts';
-import type { ReceivedRange } from '../../pipeline/store-admin.ts';
+import { isWithin, type ReceivedRange } from '../../pipeline/store-admin.ts';
 import type { ArchivedLog } from '../replay/replay-options.ts';
-import { isWithin, sourceBatch, type ReplaySource } from '../replay/replay-source.ts';
+import { sourceBatch, type ReplaySource } from '../replay/replay-source.ts';
 
 /** The batches of a log in an archive. @throws an Error that says what is wrong with the archive. */
 export async function archiveSource(

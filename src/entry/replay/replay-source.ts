@@ -1,6 +1,5 @@
 import { readRawKey } from '../../domain/batch-id.ts';
 import type { BatchDetails, ContentEncoding, ReplayOrigin } from '../../pipeline/ports.ts';
-import type { ReceivedRange } from '../../pipeline/store-admin.ts';
 
 /** A batch with everything that is replayed with it. */
 export interface SourceBatch {
@@ -48,8 +47,4 @@ export function sourceBatch(rawKey: string, body: Uint8Array, details: BatchDeta
     ...(logId !== undefined && { logId }),
   };
   return { rawKey, body, encoding, caller, idempotencyKey, replayOf };
-}
-
-export function isWithin(receivedAt: number, received: ReceivedRange | undefined): boolean {
-  return received === undefined || (receivedAt >= received.from && receivedAt < received.to);
 }

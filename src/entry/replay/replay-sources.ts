@@ -7,18 +7,18 @@ import { readRawKey } from '../../domain/batch-id.ts';
 import { asWritten } from '../../domain/day.ts';
 import { fromRanges, type Ranges } from '../../domain/index-ranges.ts';
 import type { BatchDetails, ContentEncoding } from '../../pipeline/ports.ts';
-import type {
-  RawBatchEntry,
-  ReceivedRange,
-  ReplayFacts,
-  StoreAdmin,
+import {
+  isWithin,
+  type RawBatchEntry,
+  type ReceivedRange,
+  type ReplayFacts,
+  type StoreAdmin,
 } from '../../pipeline/store-admin.ts';
 import { exportListOf, holdsExport } from '../cli/check-directories.ts';
 import { fileErrorText } from '../cli/file-errors.ts';
 import { openStore } from '../cli/open-store.ts';
 import { archiveSource } from '../archive/archive-source.ts';
 import {
-  isWithin,
   sourceBatch,
   type ReplaySource,
   type SourceBatch,

@@ -2,7 +2,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 
 import { readRawKey } from '../../../domain/batch-id.ts';
 import type { CarriedBatch } from '../../../pipeline/chunks/carried-batch.ts';
-import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
+import { isWithin, type ReceivedRange } from '../../../pipeline/store-admin.ts';
 import {
   GroupUnreadable,
   rawKeyOfBatch,
@@ -61,7 +61,7 @@ export function addGroup(
   const readings = new Map<string, { readonly bytes: number; readonly reading: BodyReading }>();
   for (const line of lines) {
     const rawKey = rawKeyOfLine(line);
-    if (rawKey === undefined || !isWithin(rawKey, received)) continue;
+    if (rawKey === undefined || !isWithin(readRawKey(rawKey)?.receivedAt ?? 0, received)) continue;
     const reading: BodyReading =
       'carried' in line
         ? read(rawOfCarried(line.carried))
@@ -90,11 +90,6 @@ function rawKeyOfLine(line: GroupLine): string | undefined {
   return line.rawKey !== undefined && readRawKey(line.rawKey) !== undefined
     ? line.rawKey
     : undefined;
-}
-
-function isWithin(rawKey: string, received: ReceivedRange | undefined): boolean {
-  const { receivedAt = 0 } = readRawKey(rawKey) ?? {};
-  return received === undefined || (receivedAt >= received.from && receivedAt < received.to);
 }
 
 /** A carried batch as if it had an object of its own. */

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
 import type { RawBatch } from '../../../pipeline/ports.ts';
-import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
+import { isWithin, type ReceivedRange } from '../../../pipeline/store-admin.ts';
 import { dataPaths, readError } from '../data-directory.ts';
 import { mayKeyBeExpired, readDeadLetters, readProgressRow } from './progress-row.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
@@ -47,10 +47,7 @@ export function* rawBatches(
       continue;
     }
     const { record } = found;
-    const { receivedAt } = record;
-    if (received !== undefined && (receivedAt < received.from || receivedAt >= received.to)) {
-      continue;
-    }
+    if (!isWithin(record.receivedAt, received)) continue;
     yield { batch: storedBodyOf(record, logId.toString('hex')) };
   }
 }

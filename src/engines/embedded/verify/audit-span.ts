@@ -2,7 +2,7 @@ import type { DatabaseSync } from 'node:sqlite';
 
 import type { Increments } from '../../../domain/counter.ts';
 import type { Difference } from '../../../pipeline/findings.ts';
-import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
+import { isWithin, type ReceivedRange } from '../../../pipeline/store-admin.ts';
 import type { RecordedDeadLetter } from '../store/progress-row.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { scanLog, type Damage, type LogLocation } from '../log/scan-log.ts';
@@ -60,8 +60,7 @@ export class SpanAudit {
     for (const found of scanLog({ ...place, from, through })) {
       if (found.damage !== undefined) this.#checkDamage(found.damage);
       else if (found.end > through) this.#reportInside(found.record, through);
-      else if (received === undefined || isWithin(found.record, received))
-        this.#check(found.record);
+      else if (isWithin(found.record.receivedAt, received)) this.#check(found.record);
       if (found.end - toldAt < progressBytes) continue;
       onProgress(Math.min(found.end, through) - toldAt);
       toldAt = Math.min(found.end, through);
@@ -118,8 +117,4 @@ function noFindings() {
     /** Damaged and missing ranges; the end of the audit decides which of them retention has removed. */
     missing: [] as Damage[],
   };
-}
-
-function isWithin({ receivedAt }: LogRecord, { from, to }: ReceivedRange): boolean {
-  return receivedAt >= from && receivedAt < to;
 }
