@@ -286,7 +286,7 @@ needs('Java').describe('on AWS', () => {
     expect(raw).toMatchObject({ accepted: 3, rejected: 2, excluded: [2, 4] });
     const rawKey = rawKeyOf(raw?.batchId ?? '', start);
     // A listing has them, too, so that an exported batch is replayed as it was counted.
-    expect((await s3RawStore(aws.s3, store.bucket).head(rawKey))?.details.excluded).toEqual([2, 4]);
+    expect((await s3RawStore(aws.s3, store.bucket).head(rawKey))?.excluded).toEqual([2, 4]);
     const Key = `excluded/${new Date(start).toISOString()}-${raw?.batchId ?? ''}.json`;
     await aws.s3.send(new DeleteObjectCommand({ Bucket: store.bucket, Key }));
     await expect(listBodies(engine.rawStore)).rejects.toThrow(`their list ${Key} cannot be read`);

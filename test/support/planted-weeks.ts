@@ -5,7 +5,7 @@ import {
   type Range,
 } from '../../src/dashboard/data/calendar/days.ts';
 import type { Row } from '../../src/dashboard/data/counts.ts';
-import { findingsOf } from '../../src/dashboard/data/unusual/findings.ts';
+import { findingsInSteps } from '../../src/dashboard/data/unusual/findings.ts';
 import { historyOf, windowOf } from '../../src/dashboard/data/unusual/history.ts';
 import { statementOf } from '../../src/dashboard/data/unusual/words.ts';
 
@@ -63,13 +63,14 @@ export function saidOf(line: Line, range = thirtyDays, types: readonly string[] 
   const chosen = types.length === 0 ? rows : rows.filter(({ type }) => types.includes(type));
   const window = windowOf(range, today);
   const isFailing = (state: string) => state.includes('failed');
-  return findingsOf(historyOf(window, chosen, isFailing, dailyOf(rows)), range, today).map(
-    (finding) => {
-      const { what, numbers, causes } = statementOf(finding, types.length > 0);
-      const text = `${what} ${numbers}${causes === '' ? '' : `; ${causes}`}`;
-      return text.replaceAll(/[\u2068\u2069]/g, '');
-    },
-  );
+  const steps = findingsInSteps(historyOf(window, chosen, isFailing, dailyOf(rows)), range, today);
+  let step = steps.next();
+  while (step.done !== true) step = steps.next();
+  return step.value.map((finding) => {
+    const { what, numbers, causes } = statementOf(finding, types.length > 0);
+    const text = `${what} ${numbers}${causes === '' ? '' : `; ${causes}`}`;
+    return text.replaceAll(/[\u2068\u2069]/g, '');
+  });
 }
 
 function dailyOf(rows: readonly Row[]): Pick<Row, 'date' | 'count'>[] {

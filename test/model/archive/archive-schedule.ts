@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -147,7 +147,7 @@ class Schedule {
   #addFirst(): void {
     const { oracle } = this.#world;
     const directory = join(this.#root, 'first');
-    nodeFileSystem.createDirectory(directory);
+    mkdirSync(directory, { recursive: true });
     const known = oracle.addDirectory([], 0);
     const server = new ArchiveServer(this.#world, directory, known, { claims: undefined, end: 0 });
     this.#servers.push(server);

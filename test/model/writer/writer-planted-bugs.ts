@@ -81,7 +81,6 @@ function withFiles(change: (file: LogFile, machine: Platform) => LogFile): Varia
 /** Its methods as separate functions. */
 function bound(fileSystem: FileSystem): FileSystem {
   return {
-    createDirectory: (directory) => fileSystem.createDirectory(directory),
     list: (directory) => fileSystem.list(directory),
     open: (path, mode) => fileSystem.open(path, mode),
     remove: (path) => fileSystem.remove(path),

@@ -50,18 +50,8 @@ interface Lead {
 
 /**
  * Finds what is unusual in the days of a range, the most important first. The most surprising number
- * comes first, and later ones only add what it does not explain.
- */
-export function findingsOf(history: History, range: Range, today: Day): Finding[] {
-  const steps = findingsInSteps(history, range, today);
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done === true) return value;
-  }
-}
-
-/**
- * Does the same in steps: it yields after each number, and before each number with unusual days.
+ * comes first, and later ones only add what it does not explain. Interrupted after each number, and
+ * before each that has unusual days.
  */
 export function* findingsInSteps(
   history: History,

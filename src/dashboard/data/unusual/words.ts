@@ -82,7 +82,6 @@ export interface DayNumber {
 
 /** A day compared with the same weekdays before. */
 export interface DaySummary {
-  readonly day: Day;
   readonly events: DayNumber;
   /** The share of events that failed, 0 to 1. */
   readonly failures: DayNumber;
@@ -99,7 +98,6 @@ export function summaryOf(history: History, day: Day): DaySummary | undefined {
     return sample && expectedOf(sample) / sample.size;
   };
   return {
-    day,
     events: { value: count, usual: usualOf('events') },
     failures: { value: count === 0 ? 0 : failed / count, usual: usualOf('failures') },
   };

@@ -31,8 +31,6 @@ export interface StoredDeadLetter {
   readonly lastFailedAt: number | undefined;
   /** When the first message was sent; milliseconds since 1970. */
   readonly sentAt: number;
-  /** How often the dead letter was received. */
-  readonly receives: number;
   /** The text attributes of the message. */
   readonly attributes: Readonly<Record<string, string>>;
 }
@@ -164,7 +162,7 @@ function deadLetterOf(message: Message): Received {
   const receives = Number(Attributes.ApproximateReceiveCount);
   const lastFailedAt = timeOf(deadLetterAttributes.failedAt);
   return {
-    ...{ messageId, body, receives, lastFailedAt, attributes },
+    ...{ messageId, body, lastFailedAt, attributes },
     id: attributes[deadLetterAttributes.originalId] ?? messageId,
     content: readDeadLetterContent(body),
     reason: attributes[deadLetterAttributes.reason] ?? reasonOfSqs(receives),

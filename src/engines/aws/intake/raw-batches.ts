@@ -1,7 +1,12 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 
 import { readRawKey } from '../../../domain/batch-id.ts';
-import type { RawBatchEntry, RawEntry, ReceivedRange } from '../../../pipeline/store-admin.ts';
+import {
+  isWithin,
+  type RawBatchEntry,
+  type RawEntry,
+  type ReceivedRange,
+} from '../../../pipeline/store-admin.ts';
 import { rawKeyOfBatch, s3BodyGroups, type BodyGroups, type GroupLine } from './body-groups.ts';
 import { s3RawStore, startOf, type S3RawStore } from './raw-store.ts';
 
@@ -50,7 +55,7 @@ async function* objectEntries(
       const identity = readRawKey(rawKey);
       // Not one of our keys.
       if (identity === undefined) return [];
-      const details = async () => (await bodies.head(rawKey))?.details;
+      const details = () => bodies.head(rawKey);
       const load = async () => {
         const raw = await bodies.get(rawKey);
         return raw && { body: raw.body, details: raw };
@@ -79,12 +84,12 @@ async function* groupsOf(groups: BodyGroups, range: ReceivedRange): AsyncGenerat
   }
 }
 
-function entryOf(line: GroupLine, { from, to }: ReceivedRange): (Entry | Damage)[] {
+function entryOf(line: GroupLine, range: ReceivedRange): (Entry | Damage)[] {
   if ('reason' in line)
     return [{ damage: `${line.rawKey ?? 'A line of a group'}: ${line.reason}` }];
   const { carried } = line;
   const { receivedAt, body } = carried;
-  if (receivedAt < from || receivedAt >= to) return [];
+  if (!isWithin(receivedAt, range)) return [];
   const loaded = { body, details: carried };
   return [
     {

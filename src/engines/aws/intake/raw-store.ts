@@ -42,7 +42,7 @@ export interface S3RawStore {
   put(raw: S3RawBatch, how?: 'if-absent'): Promise<boolean>;
   has(rawKey: string): Promise<boolean>;
   /** The metadata of a body. */
-  head(rawKey: string): Promise<RawHead | undefined>;
+  head(rawKey: string): Promise<RawDetails | undefined>;
   /** The raw keys after `after`, in their order, which is the order of time; a page at a time. */
   keys(range: KeyRange): AsyncIterable<string[]>;
   /** The same keys, with the other fields of the listing. */
@@ -54,10 +54,7 @@ export interface RawObject extends Omit<ListedObject, 'key'> {
   readonly rawKey: string;
 }
 
-interface RawHead {
-  readonly bytes: number;
-  readonly details: Pick<S3RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'>;
-}
+type RawDetails = Pick<S3RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'>;
 
 /** The prefix of all raw keys. */
 export const rawPrefix = 'raw/';
@@ -129,8 +126,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
       const { accepted, rejected } = readMetadata(metadata);
       const encoding = encodingOf(object.ContentEncoding);
       const excluded = await overLimitOf(rawKey, metadata);
-      const details = { encoding, accepted, rejected, ...excluded };
-      return { bytes: object.ContentLength ?? 0, details };
+      return { encoding, accepted, rejected, ...excluded };
     },
 
     async get(rawKey) {

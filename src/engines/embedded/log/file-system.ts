@@ -13,16 +13,12 @@ import {
   writeSync,
 } from 'node:fs';
 
-import { makeDirectories } from '../../../util/directories.ts';
-
 /**
  * The file operations that the log needs, and the seam at which tests make the disk fail. All but
  * one are synchronous, since the log runs on a thread of its own. Failures are thrown as Node's
  * system errors (`code` such as ENOSPC, EIO, EACCES).
  */
 export interface FileSystem {
-  /** Creates the directory and its missing parents. Durable once the parent is synced. */
-  createDirectory(directory: string): void;
   /** The names in a directory, in no particular order. */
   list(directory: string): string[];
   /** `create` fails with EEXIST if the file exists; the others with ENOENT if it does not. */
@@ -55,7 +51,6 @@ export interface LogFile {
 const flags = { read: 'r', 'read-write': 'r+', create: 'wx+' } as const;
 
 export const nodeFileSystem: FileSystem = {
-  createDirectory: (directory) => makeDirectories(directory, 0o777),
   list: (directory) => readdirSync(directory),
   open: (path, mode) => nodeLogFile(openSync(path, flags[mode], 0o640)),
   remove: (path) => unlinkSync(path),

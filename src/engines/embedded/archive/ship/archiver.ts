@@ -1,6 +1,6 @@
 import { segmentOf, listSegments } from '../../log/segment.ts';
 import type { LogPosition } from '../../log/frame.ts';
-import { decodeTail, encodePiece, tailName, type PieceHeader } from '../archive-objects.ts';
+import { decodeTail, encodePiece, nameOf, type PieceHeader } from '../archive-objects.ts';
 import { takenOver } from './taken-over.ts';
 import { archiverLimits, type ArchiverLimits } from './archiver-limits.ts';
 import { claimArchive, type Claiming } from './claim-archive.ts';
@@ -34,7 +34,6 @@ export interface ArchiverOptions extends Omit<Claiming, 'now' | 'limits'> {
 }
 
 export interface Archived {
-  readonly through: LogPosition;
   /** Bytes stored by the last upload. */
   readonly storedBytes: number;
 }
@@ -114,7 +113,7 @@ export class Archiver {
     this.#release();
     const last = content.pieces.at(-1) ?? content.segments.at(-1);
     if (last !== undefined) positions.archivedAt = last.at;
-    onArchived({ through: claim.from, storedBytes: 0 });
+    onArchived({ storedBytes: 0 });
     this.#mergeNext();
     if (hasLeftovers(content)) void this.#removeLeftovers();
   }
@@ -209,7 +208,7 @@ export class Archiver {
   /** @throws {TakenOver} if another server has created the object. */
   async #create(number: number, object: Uint8Array): Promise<void> {
     const { store } = this.#options;
-    const name = tailName(this.#logId, number);
+    const name = nameOf('tail', this.#logId, number);
     if ((await store.create(name, object)) === 'created') return;
     const found = await store.get(name);
     // A merge may have removed it after the response to an earlier attempt was lost.
@@ -229,7 +228,7 @@ export class Archiver {
       if (piece.isLast) this.#unmerged?.checkComplete();
       positions.archivedEnd = piece.to;
       positions.archivedAt = at;
-      onArchived({ through: piece.to, storedBytes });
+      onArchived({ storedBytes });
     }
     this.#release();
     this.#mergeNext();
