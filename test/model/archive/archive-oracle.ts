@@ -2,7 +2,7 @@ import { TakenOver } from '../../../src/engines/embedded/archive/ship/taken-over
 import {
   decodeTail,
   readSegmentName,
-  tailNumber,
+  numberIn,
 } from '../../../src/engines/embedded/archive/archive-objects.ts';
 import type { KnownRecord } from './archived-log.ts';
 import type { Effect, SimulatedBucket } from './simulated-bucket.ts';
@@ -108,7 +108,7 @@ export class ArchiveOracle {
 
   #note(effect: Effect): void {
     this.onEffect(effect);
-    const number = tailNumber(effect.name);
+    const number = numberIn('tail', effect.name);
     if (effect.kind === 'remove') this.#judgeRemoval(effect, number);
     else if (number !== undefined) this.#noteMade(effect);
   }

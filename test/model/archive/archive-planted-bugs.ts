@@ -1,7 +1,7 @@
 import {
   decodeTail,
   encodePiece,
-  tailNumber,
+  numberIn,
 } from '../../../src/engines/embedded/archive/archive-objects.ts';
 import type {
   ObjectStore,
@@ -82,7 +82,7 @@ export const plantedBugs: Record<string, Variant> = {
       ...store,
       async get(name) {
         const object = await store.get(name);
-        if (object === undefined || tailNumber(name) === undefined) return object;
+        if (object === undefined || numberIn('tail', name) === undefined) return object;
         const found = decodeTail(object);
         if (found.kind === 'claim') return object;
         const { bytes, ...header } = found;
@@ -93,11 +93,11 @@ export const plantedBugs: Record<string, Variant> = {
 };
 
 function isClaim(name: string, bytes: Uint8Array): boolean {
-  return tailNumber(name) !== undefined && decodeTail(bytes).kind === 'claim';
+  return numberIn('tail', name) !== undefined && decodeTail(bytes).kind === 'claim';
 }
 
 function isPiece(name: string, bytes: Uint8Array): boolean {
-  return tailNumber(name) !== undefined && decodeTail(bytes).kind === 'piece';
+  return numberIn('tail', name) !== undefined && decodeTail(bytes).kind === 'piece';
 }
 
 function isMerged(name: string): boolean {

@@ -6,7 +6,7 @@ import {
   readArchive,
   type ArchiveContent,
 } from '../../../src/engines/embedded/archive/read-archive.ts';
-import { tailName, tailNumber } from '../../../src/engines/embedded/archive/archive-objects.ts';
+import { nameOf, numberIn } from '../../../src/engines/embedded/archive/archive-objects.ts';
 import { unneededObjects } from '../../../src/engines/embedded/archive/manage/unneeded-objects.ts';
 import { restoreArchivedLog } from '../../../src/engines/embedded/archive/restore/restore-log.ts';
 import type { ObjectStore } from '../../../src/engines/embedded/archive/stores/object-store.ts';
@@ -92,7 +92,7 @@ export async function checkHole(
   const others = listed
     .map(({ name }) => name)
     .filter((name) => {
-      const number = tailNumber(name) ?? 0;
+      const number = numberIn('tail', name) ?? 0;
       return !numbers.has(number) && !isMerged(number);
     });
   const needed = [
@@ -100,7 +100,7 @@ export async function checkHole(
     ...segments.slice(1, -1).map(({ name }) => name),
     ...pieces
       .filter(({ number }) => number < confirmed)
-      .map(({ number }) => tailName(logId, number)),
+      .map(({ number }) => nameOf('tail', logId, number)),
   ];
   if (needed.length === 0) return;
   const lost = chance.pick(needed);

@@ -107,14 +107,15 @@ export function decodeTail(object: Uint8Array): TailObject {
   return { ...header, bytes: content.subarray(lineEnd + 1) };
 }
 
-export function tailName(logId: string, number: number): string {
-  return `${logId}/tail/${padded(number, numberDigits)}.zst`;
+/** A name of an object that its kind and a number, or the position of a state, make. */
+export function nameOf(kind: NumberedKind, logId: string, number: number): string {
+  return `${logId}/${kind}/${padded(number, digitsOf[kind])}.zst`;
 }
 
-/** The number of an object of the tail; undefined for other objects. */
-export function tailNumber(name: string): number | undefined {
-  const digits = /\/tail\/(\d{12})\.zst$/.exec(name)?.[1];
-  return digits === undefined ? undefined : Number(digits);
+/** The number, or the position, in a name of this kind; undefined for other objects. */
+export function numberIn(kind: NumberedKind, name: string): number | undefined {
+  const [, found, digits = ''] = /\/(tail|state|tokens)\/(\d+)\.zst$/.exec(name) ?? [];
+  return found === kind && digits.length === digitsOf[kind] ? Number(digits) : undefined;
 }
 
 export function segmentName(
@@ -134,28 +135,10 @@ export function readSegmentName(name: string, storedBytes: number): ArchivedSegm
   return { name, storedBytes, base, end, lastNumber, claimNumber, at };
 }
 
-export function stateName(logId: string, position: LogPosition): string {
-  return `${logId}/state/${padded(position, positionDigits)}.zst`;
-}
-
-/** The position of a state; undefined for other objects. */
-export function statePosition(name: string): LogPosition | undefined {
-  const digits = /\/state\/(\d{16})\.zst$/.exec(name)?.[1];
-  return digits === undefined ? undefined : Number(digits);
-}
-
-export function tokensName(logId: string, number: number): string {
-  return `${logId}/tokens/${padded(number, numberDigits)}.zst`;
-}
-
-/** The number of a copy of `tokens.json`; undefined for other objects. */
-export function tokensNumber(name: string): number | undefined {
-  const digits = /\/tokens\/(\d{12})\.zst$/.exec(name)?.[1];
-  return digits === undefined ? undefined : Number(digits);
-}
-
 const numberDigits = 12;
 const positionDigits = 16;
+const digitsOf = { tail: numberDigits, state: positionDigits, tokens: numberDigits } as const;
+export type NumberedKind = keyof typeof digitsOf;
 
 function padded(value: number, digits: number): string {
   return String(value).padStart(digits, '0');

@@ -6,9 +6,9 @@ import { RemovalNotRecorded } from '../log/recovery.ts';
 import { checkExists, openDatabase } from '../store/schema.ts';
 import { readProgressRow } from '../store/progress-row.ts';
 import { writeDurably } from '../tokens/token-marker.ts';
-import { compress, stateName, statePosition } from './archive-objects.ts';
+import { compress, nameOf } from './archive-objects.ts';
 import type { ObjectStore } from './stores/object-store.ts';
-import { ArchiveDamaged, readObject, type ArchiveContent } from './read-archive.ts';
+import { ArchiveDamaged, listNumbered, readObject, type ArchiveContent } from './read-archive.ts';
 
 /**
  * Copies what `pipeline.db` has recorded about the removed segments, as the database of a log that
@@ -44,7 +44,7 @@ export async function shipState(
 ): Promise<void> {
   const { position, bytes } = stateAtBeginning(databasePath);
   if (position < begin) throw new RemovalNotRecorded(begin);
-  await store.create(stateName(logId, position), compress(bytes));
+  await store.create(nameOf('state', logId, position), compress(bytes));
 }
 
 function stateAtBeginning(databasePath: string): { position: LogPosition; bytes: Buffer } {
@@ -78,15 +78,26 @@ export async function restoreState(
   end: LogPosition,
   path: string,
 ): Promise<void> {
-  for await (const { name } of store.list(`${logId}/state/`)) {
-    const position = statePosition(name);
-    if (position === undefined || position < begin || position > end) continue;
-    const object = await store.get(name);
-    if (object === undefined) continue;
-    writeDurably(path, readObject(store, name, object), { flag: 'wx', mode: 0o640 });
-    return;
+  const state = await stateBetween(store, logId, begin, end);
+  if (state === undefined) {
+    throw new ArchiveDamaged(
+      `${store.url} holds the log only from byte ${begin} on, and no counters of the part before that, or only those of a later time than --until.`,
+    );
   }
-  throw new ArchiveDamaged(
-    `${store.url} holds the log only from byte ${begin} on, and no counters of the part before that, or only those of a later time than --until.`,
-  );
+  writeDurably(path, state, { flag: 'wx', mode: 0o640 });
+}
+
+/** The state at a position in this range; undefined if there is none. @throws {ArchiveDamaged} */
+export async function stateBetween(
+  store: ObjectStore,
+  logId: string,
+  begin: LogPosition,
+  end: LogPosition,
+): Promise<Buffer | undefined> {
+  for (const { name, number: position } of await listNumbered(store, logId, 'state')) {
+    if (position < begin || position > end) continue;
+    const object = await store.get(name);
+    if (object !== undefined) return readObject(store, name, object);
+  }
+  return undefined;
 }

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
-import { compress, decompress, tokensName, tokensNumber } from './archive-objects.ts';
-import { readObject } from './read-archive.ts';
+import { compress, decompress, nameOf } from './archive-objects.ts';
+import { listNumbered, readObject } from './read-archive.ts';
 import type { ObjectStore } from './stores/object-store.ts';
 
 /**
@@ -26,15 +26,14 @@ export class TokenShipper {
   async ship(store: ObjectStore, logId: string): Promise<void> {
     const content = this.#read();
     if (content === undefined) return;
-    const earlier = await listTokens(store, logId);
+    const earlier = await listNumbered(store, logId, 'tokens');
     const last = earlier.at(-1);
-    const known = last === undefined ? undefined : await store.get(tokensName(logId, last));
+    const known = last && (await store.get(last.name));
     if (known === undefined || !decompress(known).equals(content)) {
-      const number = (last ?? 0) + 1;
-      const created = await store.create(tokensName(logId, number), compress(content));
-      if (created === 'exists')
-        throw new Error(`${tokensName(logId, number)} has just been created`);
-      for (const one of earlier) await store.remove(tokensName(logId, one));
+      const name = nameOf('tokens', logId, (last?.number ?? 0) + 1);
+      const created = await store.create(name, compress(content));
+      if (created === 'exists') throw new Error(`${name} has just been created`);
+      for (const one of earlier) await store.remove(one.name);
     }
     this.#shipped = hashOf(content);
   }
@@ -54,31 +53,22 @@ export async function archivedTokens(
   store: ObjectStore,
   logId: string,
 ): Promise<Buffer | undefined> {
-  const listed = (await listTokens(store, logId)).at(-1);
+  const listed = (await listNumbered(store, logId, 'tokens')).at(-1);
   if (listed === undefined) return undefined;
-  let name = tokensName(logId, listed);
+  let { name } = listed;
   let last = await store.get(name);
   // By number, because a listing may be out of date.
-  for (let number = listed + 1; ; number++) {
-    const later = await store.get(tokensName(logId, number));
+  for (let number = listed.number + 1; ; number++) {
+    const next = nameOf('tokens', logId, number);
+    const later = await store.get(next);
     if (later === undefined) break;
-    name = tokensName(logId, number);
-    last = later;
+    [name, last] = [next, later];
   }
   // Without tokens, the restored server would be open to everyone.
   if (last === undefined) {
     throw new Error(`The tokens in ${store.url} were replaced meanwhile. Run the command again.`);
   }
   return readObject(store, name, last);
-}
-
-async function listTokens(store: ObjectStore, logId: string): Promise<number[]> {
-  const numbers: number[] = [];
-  for await (const { name } of store.list(`${logId}/tokens/`)) {
-    const number = tokensNumber(name);
-    if (number !== undefined) numbers.push(number);
-  }
-  return numbers.sort((a, b) => a - b);
 }
 
 function hashOf(content: Uint8Array): string {

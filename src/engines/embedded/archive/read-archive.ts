@@ -4,10 +4,11 @@ import {
   decodeTail,
   decompress,
   readSegmentName,
-  tailName,
-  tailNumber,
+  nameOf,
+  numberIn,
   type ArchivedSegment,
   type Claim,
+  type NumberedKind,
   type Piece,
   type PieceHeader,
   type TailObject,
@@ -66,12 +67,9 @@ export function readObject(store: ObjectStore, name: string, object: Uint8Array)
 
 /** The ids of the logs in an archive, in hexadecimal. */
 export async function listLogIds(store: ObjectStore): Promise<string[]> {
-  const ids = new Set<string>();
-  for await (const { name } of store.list('')) {
-    const id = /^([0-9a-f]{32})\/(?:tail|log)\//.exec(name)?.[1];
-    if (id !== undefined) ids.add(id);
-  }
-  return [...ids];
+  const listed = await Array.fromAsync(store.list(''));
+  const form = /^([0-9a-f]{32})\/(?:tail|log)\//;
+  return [...new Set(listed.flatMap(({ name }) => form.exec(name)?.[1] ?? []))];
 }
 
 /** The id of the only log in an archive. @throws {ArchiveUnusable} if there is none, or several. */
@@ -127,12 +125,17 @@ const attemptsMax = 10;
 const readsAtOnce = 16;
 
 export async function listSegments(store: ObjectStore, logId: string): Promise<ArchivedSegment[]> {
-  const segments: ArchivedSegment[] = [];
-  for await (const { name, bytes } of store.list(`${logId}/log/`)) {
-    const segment = readSegmentName(name, bytes);
-    if (segment !== undefined) segments.push(segment);
-  }
-  return segments;
+  const listed = await Array.fromAsync(store.list(`${logId}/log/`));
+  return listed.flatMap(({ name, bytes }) => readSegmentName(name, bytes) ?? []);
+}
+
+/** The objects of a kind, in the order of the numbers in their names. */
+export async function listNumbered(store: ObjectStore, logId: string, kind: NumberedKind) {
+  const listed = await Array.fromAsync(store.list(`${logId}/${kind}/`));
+  return listed.flatMap((object) => {
+    const number = numberIn(kind, object.name);
+    return number === undefined ? [] : [{ ...object, number }];
+  });
 }
 
 async function readTailAfter(
@@ -148,11 +151,7 @@ async function readTailAfter(
   const whole = segments.slice(0, gap);
   const last = whole.at(-1);
   const mergedThrough = last?.lastNumber ?? -1;
-  const numbers: number[] = [];
-  for await (const { name } of store.list(`${logId}/tail/`)) {
-    const number = tailNumber(name);
-    if (number !== undefined) numbers.push(number);
-  }
+  const numbers = (await listNumbered(store, logId, 'tail')).map(({ number }) => number);
   const tail =
     gap === undefined
       ? await new TailReader(store, logId, numbers).read(last, isPastClaims)
@@ -323,7 +322,7 @@ class TailReader {
       const wasThere = found?.kind === 'claim' || (found?.confirmed ?? 0) > missing;
       if (!wasThere) continue;
       throw new ArchiveDamaged(
-        `${tailName(this.#logId, missing)} is missing in ${this.#store.url}, although it existed when ${tailName(this.#logId, number)} was created.`,
+        `${nameOf('tail', this.#logId, missing)} is missing in ${this.#store.url}, although it existed when ${nameOf('tail', this.#logId, number)} was created.`,
       );
     }
   }
@@ -343,7 +342,7 @@ class TailReader {
   }
 
   #misplaced(number: number): ArchiveDamaged {
-    const name = tailName(this.#logId, number);
+    const name = nameOf('tail', this.#logId, number);
     return new ArchiveDamaged(
       `${name} in ${this.#store.url} does not follow the object before it.`,
     );
@@ -371,7 +370,7 @@ export async function getTail(
   logId: string,
   number: number,
 ): Promise<TailObject | undefined> {
-  const name = tailName(logId, number);
+  const name = nameOf('tail', logId, number);
   const object = await store.get(name);
   if (object === undefined) return undefined;
   try {

@@ -4,7 +4,7 @@ import { asWritten } from '../../../../src/domain/day.ts';
 import {
   encodeClaim,
   encodePiece,
-  tailName,
+  nameOf,
 } from '../../../../src/engines/embedded/archive/archive-objects.ts';
 import {
   openArchivedBatches,
@@ -117,10 +117,10 @@ describe('the batches of an archive', () => {
     const piece = { kind: 'piece', claim: 'a', base: 0, from: 0, to: position } as const;
     const object = encodePiece({ ...piece, confirmed: 1, at: 1 }, Buffer.concat(chunks));
     await store.create(
-      tailName(id, 0),
+      nameOf('tail', id, 0),
       encodeClaim({ ...claim, claimed_at: '2026-01-01T00:00:00Z' }),
     );
-    await store.create(tailName(id, 1), object);
+    await store.create(nameOf('tail', id, 1), object);
     expect((await read(store)).map((found) => found.isDeadLetter)).toEqual([false, true, false]);
   });
 });

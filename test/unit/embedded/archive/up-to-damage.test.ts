@@ -7,8 +7,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import {
   decodeTail,
   readSegmentName,
-  tailName,
-  tailNumber,
+  nameOf,
+  numberIn,
 } from '../../../../src/engines/embedded/archive/archive-objects.ts';
 import { verifyArchive } from '../../../../src/engines/embedded/archive/manage/verify-archive.ts';
 import { onlyLogId, readArchive } from '../../../../src/engines/embedded/archive/read-archive.ts';
@@ -136,7 +136,7 @@ describe('a damaged archive', () => {
 
   it('refuses a server that has never written to it, and says what to do', async () => {
     const { logId, claim } = await readArchive(store, await onlyLogId(store));
-    rmSync(pathOf(tailName(logId, claim?.number ?? 0)));
+    rmSync(pathOf(nameOf('tail', logId, claim?.number ?? 0)));
     const restored = newDataDirectory();
     await restoreFrom(store, restored, { isUpToDamage: true });
     await expect(storeArchived(restored, url, [])).rejects.toThrow('use another prefix');
@@ -145,9 +145,9 @@ describe('a damaged archive', () => {
   it('is whole without the claim after which all was merged; only a server needs it', async () => {
     const { segments, logId } = await readArchive(store, await onlyLogId(store));
     const last = segments.at(-1);
-    const isAfter = (name: string) => (tailNumber(name) ?? -1) > (last?.lastNumber ?? 0);
+    const isAfter = (name: string) => (numberIn('tail', name) ?? -1) > (last?.lastNumber ?? 0);
     for (const name of await namesIn(store, '/tail/')) if (isAfter(name)) rmSync(pathOf(name));
-    const claim = tailName(logId, last?.claimNumber ?? 0);
+    const claim = nameOf('tail', logId, last?.claimNumber ?? 0);
     flipBit(pathOf(claim));
     const restored = newDataDirectory();
     await expect(restoreFrom(store, restored)).rejects.toThrow('holds no part of the log');

@@ -8,7 +8,7 @@ import {
   compress,
   encodePiece,
   segmentName,
-  tailName,
+  nameOf,
 } from '../../../../src/engines/embedded/archive/archive-objects.ts';
 import { unneededObjects } from '../../../../src/engines/embedded/archive/manage/unneeded-objects.ts';
 import {
@@ -130,7 +130,7 @@ describe('verify', () => {
     const [piece] = pieces;
     if (claim === undefined || piece === undefined) throw new Error('few');
     const late = encodePiece({ ...piece, confirmed: claim.number }, Buffer.alloc(64));
-    await store.create(tailName(logId, claim.number + 1), late);
+    await store.create(nameOf('tail', logId, claim.number + 1), late);
     expect((await verify()).findings).toEqual([]);
   });
 
@@ -158,7 +158,7 @@ describe('what an archive needs no longer', () => {
     const header = { ...piece, base: next.base, from: next.base, to: next.base + 64 };
     const left = {
       [segmentName(logId, shorter)]: compress(Buffer.alloc(500)),
-      [tailName(logId, next.lastNumber)]: encodePiece(header, Buffer.alloc(64)),
+      [nameOf('tail', logId, next.lastNumber)]: encodePiece(header, Buffer.alloc(64)),
       [`${logId}/tokens/000000000001.zst`]: compress(Buffer.from('{}')),
       [`${logId}/tokens/000000000002.zst`]: compress(Buffer.from('{}')),
       [`${logId}/state/0000000000000000.zst`]: compress(Buffer.from('a state')),
@@ -191,7 +191,7 @@ describe('what an archive needs no longer', () => {
     const [piece] = pieces;
     if (segment === undefined || next === undefined || piece === undefined) throw new Error('few');
     const base = segment.end - 10;
-    const name = tailName(logId, next.lastNumber);
+    const name = nameOf('tail', logId, next.lastNumber);
     await store.create(name, encodePiece({ ...piece, base, from: base }, Buffer.alloc(64)));
     expect((await unneededObjects(store, logId)).map((one) => one.name)).toEqual([name]);
   });

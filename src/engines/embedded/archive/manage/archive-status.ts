@@ -1,6 +1,6 @@
 import type { LogPosition } from '../../log/frame.ts';
 import { logEndOf } from '../../store/raw-batches.ts';
-import { decodeTail, tailName, type Claim } from '../archive-objects.ts';
+import { decodeTail, nameOf, type Claim } from '../archive-objects.ts';
 import { readUpToDamage, type ArchiveContent } from '../read-archive.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 
@@ -38,7 +38,7 @@ export async function statusOfLog(store: ObjectStore, logId: string): Promise<Lo
 
 /** The claim; undefined if it cannot be read. */
 async function firstClaim(store: ObjectStore, logId: string): Promise<Claim | undefined> {
-  const object = await store.get(tailName(logId, 0));
+  const object = await store.get(nameOf('tail', logId, 0));
   try {
     const found = object && decodeTail(object);
     return found?.kind === 'claim' ? found : undefined;

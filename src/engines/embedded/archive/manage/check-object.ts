@@ -5,7 +5,7 @@ import {
   decodeTail,
   decompress,
   readSegmentName,
-  tailNumber,
+  numberIn,
   type Claim,
   type PieceHeader,
 } from '../archive-objects.ts';
@@ -63,7 +63,8 @@ export async function checkObject(
     if (segment !== undefined) {
       const { base, end: to } = segment;
       await checkRecords(options, decompressed(object), { base, from: base, to }, name, checked);
-    } else if (tailNumber(name) !== undefined) await checkTail(options, object, name, checked);
+    } else if (numberIn('tail', name) !== undefined)
+      await checkTail(options, object, name, checked);
     else decompress(object);
   } catch (error) {
     if (error instanceof InvalidRecord) {

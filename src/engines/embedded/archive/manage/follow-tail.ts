@@ -1,11 +1,6 @@
 import type { Difference } from '../../../../pipeline/findings.ts';
 import type { LogPosition } from '../../log/frame.ts';
-import {
-  tailName,
-  type ArchivedSegment,
-  type Claim,
-  type PieceHeader,
-} from '../archive-objects.ts';
+import { nameOf, type ArchivedSegment, type Claim, type PieceHeader } from '../archive-objects.ts';
 import type { CheckedObject } from './check-object.ts';
 
 interface FollowedTail {
@@ -67,7 +62,7 @@ class TailWalk implements FollowedTail {
   step(): boolean {
     const found = this.#tail.get(this.#number);
     if (found === undefined) return this.#skipMissing();
-    const name = tailName(this.#logId, this.#number);
+    const name = nameOf('tail', this.#logId, this.#number);
     this.names.push(name);
     if (found.tail === undefined) {
       this.#lost.push({ code: 'raw_damaged', detail: `${name} does not match its checksum` });
@@ -104,7 +99,7 @@ class TailWalk implements FollowedTail {
       this.#reportLost(`it held the log from byte ${this.#end} on`);
       return false;
     }
-    const [name, other] = [this.#number, witness].map((one) => tailName(this.#logId, one));
+    const [name, other] = [this.#number, witness].map((one) => nameOf('tail', this.#logId, one));
     const detail = `${name} is missing, although it existed when ${other} was created`;
     this.#lost.push({ code: 'raw_missing', detail });
     return this.#skipTo(later[0]);

@@ -1,6 +1,6 @@
 import { inParallel } from '../../../../util/in-parallel.ts';
 import type { LogPosition } from '../../log/frame.ts';
-import { readSegmentName, statePosition, tailNumber, tokensNumber } from '../archive-objects.ts';
+import { readSegmentName, numberIn } from '../archive-objects.ts';
 import { ArchiveDamaged, getTail } from '../read-archive.ts';
 import type { ObjectStore, StoredObject } from '../stores/object-store.ts';
 
@@ -54,10 +54,10 @@ async function describeObject(
     const { base: from, end: to, at } = segment;
     return { ...object, kind: 'segment', from, to, at };
   }
-  const state = statePosition(name);
+  const state = numberIn('state', name);
   if (state !== undefined) return { ...object, kind: 'state', from: state };
-  if (tokensNumber(name) !== undefined) return { ...object, kind: 'tokens' };
-  const number = tailNumber(name);
+  if (numberIn('tokens', name) !== undefined) return { ...object, kind: 'tokens' };
+  const number = numberIn('tail', name);
   if (number !== undefined) return await describeTail(store, object, number);
   return { ...object, kind: name.startsWith('probe/') ? 'probe' : 'unknown' };
 }

@@ -3,9 +3,9 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { LogPosition } from '../../log/frame.ts';
 import { readProgressRow } from '../../store/progress-row.ts';
 import { openCurrentReadOnly } from '../../store/read-only-database.ts';
-import { statePosition, type ArchivedSegment } from '../archive-objects.ts';
-import { shipState } from '../archived-state.ts';
-import { listSegments, longestOfEach, readObject } from '../read-archive.ts';
+import type { ArchivedSegment } from '../archive-objects.ts';
+import { shipState, stateBetween } from '../archived-state.ts';
+import { listNumbered, listSegments, longestOfEach } from '../read-archive.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 
 /** An object that an archive no longer needs. */
@@ -80,13 +80,9 @@ export async function statesBefore(
   logId: string,
   begin: LogPosition,
 ): Promise<readonly Removal[]> {
-  const found: Removal[] = [];
-  for await (const { name, bytes } of store.list(`${logId}/state/`)) {
-    const position = statePosition(name);
-    if (position === undefined || position >= begin) continue;
-    found.push({ name, bytes, why: 'a later state has replaced it' });
-  }
-  return found;
+  const states = await listNumbered(store, logId, 'state');
+  const why = 'a later state has replaced it';
+  return states.flatMap(({ number, ...state }) => (number < begin ? { ...state, why } : []));
 }
 
 /**
@@ -98,15 +94,7 @@ async function knowsStateAfter(
   begin: LogPosition,
 ): Promise<boolean> {
   const end = (await listSegments(store, logId)).at(-1)?.end ?? 0;
-  for await (const { name } of store.list(`${logId}/state/`)) {
-    const position = statePosition(name);
-    if (position === undefined || position < begin || position > end) continue;
-    const object = await store.get(name);
-    if (object === undefined) continue;
-    readObject(store, name, object);
-    return true;
-  }
-  return false;
+  return (await stateBetween(store, logId, begin, end)) !== undefined;
 }
 
 function removableThrough(databasePath: string, logId: string, keepMs: number): LogPosition {

@@ -1,7 +1,13 @@
 import { inParallel } from '../../../../util/in-parallel.ts';
 import type { LogPosition } from '../../log/frame.ts';
-import { tailName, tokensNumber } from '../archive-objects.ts';
-import { ArchiveDamaged, getTail, readArchive, type ArchiveContent } from '../read-archive.ts';
+import { nameOf } from '../archive-objects.ts';
+import {
+  ArchiveDamaged,
+  getTail,
+  listNumbered,
+  readArchive,
+  type ArchiveContent,
+} from '../read-archive.ts';
 import type { ObjectStore, StoredObject } from '../stores/object-store.ts';
 import { checkObject } from './check-object.ts';
 import { statesBefore, type Removal } from './retention.ts';
@@ -49,11 +55,8 @@ export async function removeUnneeded(store: ObjectStore, logId: string): Promise
 
 /** Objects left by servers that were killed while they tested a store. */
 export async function probesIn(store: ObjectStore): Promise<readonly Removal[]> {
-  const probes: Removal[] = [];
-  for await (const object of store.list('probe/')) {
-    probes.push({ ...object, why: 'left by a server that was killed at its start' });
-  }
-  return probes;
+  const why = 'left by a server that was killed at its start';
+  return (await Array.fromAsync(store.list('probe/'))).map((object) => ({ ...object, why }));
 }
 
 interface MergedObject extends Removal {
@@ -63,12 +66,12 @@ interface MergedObject extends Removal {
 
 async function mergedPieces(store: ObjectStore, content: ArchiveContent): Promise<MergedObject[]> {
   const { logId, earlier } = content;
-  const sizes = new Map<string, number>();
-  for await (const { name, bytes } of store.list(`${logId}/tail/`)) sizes.set(name, bytes);
+  const listed = await listNumbered(store, logId, 'tail');
+  const sizes = new Map(listed.map(({ name, bytes }) => [name, bytes]));
   const found = await inParallel(readsAtOnce, earlier, async (number) => {
     const tail = await getTail(store, logId, number);
     if (tail?.kind !== 'piece') return [];
-    const name = tailName(logId, number);
+    const name = nameOf('tail', logId, number);
     return [{ name, bytes: sizes.get(name) ?? 0, why: 'merged into a segment', base: tail.base }];
   });
   return found.flat();
@@ -100,11 +103,7 @@ async function requireSound(
 }
 
 async function earlierTokens(store: ObjectStore, logId: string): Promise<Removal[]> {
-  const copies: Removal[] = [];
-  for await (const { name, bytes } of store.list(`${logId}/tokens/`)) {
-    if (tokensNumber(name) === undefined) continue;
-    copies.push({ name, bytes, why: 'a later copy of the tokens has replaced it' });
-  }
-  // By number, which is the order of the names.
-  return copies.slice(0, -1);
+  const copies = await listNumbered(store, logId, 'tokens');
+  const why = 'a later copy of the tokens has replaced it';
+  return copies.slice(0, -1).map(({ name, bytes }) => ({ name, bytes, why }));
 }

@@ -1,13 +1,7 @@
 import type { Difference } from '../../../../pipeline/findings.ts';
 import { inParallel } from '../../../../util/in-parallel.ts';
 import type { LogPosition } from '../../log/frame.ts';
-import {
-  readSegmentName,
-  statePosition,
-  tailName,
-  tailNumber,
-  type ArchivedSegment,
-} from '../archive-objects.ts';
+import { readSegmentName, nameOf, numberIn, type ArchivedSegment } from '../archive-objects.ts';
 import { longestOfEach } from '../read-archive.ts';
 import type { StoredObject } from '../stores/object-store.ts';
 import { checkObject, type CheckedObject, type CheckOptions } from './check-object.ts';
@@ -67,12 +61,8 @@ class Verification {
     this.#options = options;
   }
 
-  async list(): Promise<StoredObject[]> {
-    const listed: StoredObject[] = [];
-    for await (const object of this.#options.store.list(`${this.#options.logId}/`)) {
-      listed.push(object);
-    }
-    return listed;
+  list(): Promise<StoredObject[]> {
+    return Array.fromAsync(this.#options.store.list(`${this.#options.logId}/`));
   }
 
   /** Reads the objects that were not read before. */
@@ -122,7 +112,7 @@ class Verification {
   #tailAfter(listed: readonly StoredObject[], last: ArchivedSegment | undefined) {
     const tail = new Map<number, CheckedObject>();
     for (const { name } of listed) {
-      const number = tailNumber(name);
+      const number = numberIn('tail', name);
       const checked = this.#checked.get(name);
       if (number === undefined || checked === undefined || checked.isMissing) continue;
       if (number > (last?.lastNumber ?? -1)) tail.set(number, checked);
@@ -137,7 +127,7 @@ class Verification {
   ): Difference[] {
     if (last === undefined || [...tail.values()].some((one) => one.tail?.kind === 'claim'))
       return [];
-    const name = tailName(this.#options.logId, last.claimNumber);
+    const name = nameOf('tail', this.#options.logId, last.claimNumber);
     if (this.#checked.get(name)?.isMissing === false) return [];
     const detail = `${name} is missing, which is the claim of the server that created ${last.name}: a restore works, but no server can continue this archive.`;
     return [{ code: 'raw_missing', detail }];
@@ -150,7 +140,7 @@ class Verification {
     const segment = readSegmentName(name, bytes);
     const held = segment ? `: it held bytes ${segment.base} to ${segment.end} of the log` : '';
     // `followTail` checks the tail after it.
-    const isMerged = (tailNumber(name) ?? -1) <= (last?.lastNumber ?? -1);
+    const isMerged = (numberIn('tail', name) ?? -1) <= (last?.lastNumber ?? -1);
     if (checked === undefined) return [];
     if (checked.isMissing) {
       // Others may have been removed since they were listed, because they are not needed.
@@ -180,7 +170,7 @@ function missingState(
   end: LogPosition,
 ): Difference[] {
   const isUsable = ({ name }: StoredObject) => {
-    const position = statePosition(name);
+    const position = numberIn('state', name);
     return position !== undefined && position >= begin && position <= end;
   };
   if (begin === 0 || listed.some(isUsable)) return [];

@@ -1,6 +1,4 @@
 import { statSync } from 'node:fs';
-import { Readable } from 'node:stream';
-import { createZstdDecompress } from 'node:zlib';
 
 import { inParallel } from '../../../../util/in-parallel.ts';
 import { nodeFileSystem, withFile, type LogFile } from '../../log/file-system.ts';
@@ -15,6 +13,7 @@ import {
   writeFully,
 } from '../../log/segment.ts';
 import type { ArchivedSegment } from '../archive-objects.ts';
+import { decompressed } from '../manage/archived-records.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import {
   bytesOfPiece,
@@ -245,9 +244,9 @@ class RestoredLog {
     if (object === undefined) throw new SegmentGone(`${name} is missing in ${store.url}.`);
     let at = 0;
     try {
-      for await (const bytes of Readable.from([object]).pipe(createZstdDecompress())) {
-        writeFully(file, bytes as Buffer, at);
-        at += (bytes as Buffer).length;
+      for await (const bytes of decompressed(object)) {
+        writeFully(file, bytes, at);
+        at += bytes.length;
       }
     } catch (error) {
       // An error of this machine's disk; it may be full.

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 
 import type { LogPosition } from '../../log/frame.ts';
 import { listSegments } from '../../log/segment.ts';
-import { encodeClaim, tailName, type Claim } from '../archive-objects.ts';
+import { encodeClaim, nameOf, type Claim } from '../archive-objects.ts';
 import type { ArchivePositions } from '../archive-positions.ts';
 import type { ArchiverLimits } from './archiver-limits.ts';
 import { checkContinues } from './check-continues.ts';
@@ -67,7 +67,7 @@ export async function claimArchive(
     if (await repeater.repeat(() => isInTime(store, logId, number))) {
       return { claim: { ...claim, number }, content };
     }
-    await repeater.repeat(() => store.remove(tailName(logId, number)));
+    await repeater.repeat(() => store.remove(nameOf('tail', logId, number)));
   }
 }
 
@@ -96,7 +96,7 @@ async function createClaim(
   claim: Claim,
 ): Promise<boolean> {
   const logId = log.identity.logId.toString('hex');
-  const name = tailName(logId, number);
+  const name = nameOf('tail', logId, number);
   const created = await repeater.repeat(() => store.create(name, encodeClaim(claim)));
   if (created === 'created') return true;
   const found = await repeater.repeat(() => getTail(store, logId, number));

@@ -5,7 +5,7 @@ import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import { withFile, type FileSystem } from '../../log/file-system.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import { readFully, segmentAt } from '../../log/segment.ts';
-import { segmentName, tailName } from '../archive-objects.ts';
+import { segmentName, nameOf } from '../archive-objects.ts';
 import type { ShippedLog } from './next-piece.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { inParallel } from '../../../../util/in-parallel.ts';
@@ -47,16 +47,13 @@ export async function mergeSegment(
   if (stored === undefined || (await contentHash(stored)) !== sha256) {
     throw new Error(`${name} in ${store.url} does not hold what was written`);
   }
-  if (!(await isListed(store, name))) throw new Error(`${name} is not listed in ${store.url} yet`);
+  const listed = await Array.fromAsync(store.list(name));
+  if (listed.every((one) => one.name !== name))
+    throw new Error(`${name} is not listed in ${store.url} yet`);
   const replaced = merged.superseded.filter((one) => one !== name);
-  const pieces = merged.numbers.map((number) => tailName(logId, number));
+  const pieces = merged.numbers.map((number) => nameOf('tail', logId, number));
   await inParallel(removalsAtOnce, [...replaced, ...pieces], (one) => store.remove(one));
   return name;
-}
-
-async function isListed(store: ObjectStore, name: string): Promise<boolean> {
-  for await (const listed of store.list(name)) if (listed.name === name) return true;
-  return false;
 }
 
 async function compressFile(
