@@ -18,7 +18,7 @@ export type Health =
   | { readonly kind: 'unavailable'; readonly detail: string }
   | { readonly kind: 'unreachable' };
 
-export interface Reason {
+interface Reason {
   readonly reason: string;
   readonly count: number;
 }

@@ -13,7 +13,7 @@ export interface Series {
   readonly values: readonly number[];
 }
 
-export interface SeriesNames {
+interface SeriesNames {
   readonly failing: readonly string[];
   readonly others: readonly string[];
 }

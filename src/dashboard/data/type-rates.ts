@@ -1,7 +1,7 @@
 import type { PairRow } from './counts.ts';
 
 /** The failures of a type. */
-export interface TypeRate {
+interface TypeRate {
   readonly type: string;
   readonly failed: number;
   readonly events: number;

@@ -21,7 +21,7 @@ import {
 import { batchIdsOf, observedPorts } from './telemetry/counted-work.ts';
 import type { InvocationContext } from './telemetry/telemetry.ts';
 
-export type ProcessFunction = (
+type ProcessFunction = (
   event: SQSEvent,
   context: InvocationContext,
 ) => Promise<SQSBatchResponse>;

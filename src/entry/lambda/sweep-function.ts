@@ -22,7 +22,7 @@ import type { InvocationContext } from './telemetry/telemetry.ts';
 const [bodiesEveryMs, bodiesWithinMs] = [3_600_000, 300_000];
 const passRules = { now: Date.now, limit: 10_000, waitSeconds: 1 };
 
-export type SweepFunction = (event: unknown, context: InvocationContext) => Promise<SweepResult>;
+type SweepFunction = (event: unknown, context: InvocationContext) => Promise<SweepResult>;
 
 /** The time reserved at the end of an invocation for work in progress. */
 const closingMs = 20_000;

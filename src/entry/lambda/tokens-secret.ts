@@ -25,7 +25,7 @@ export function secretAccess(secretArn: string, telemetry: Telemetry): Access {
   return tokenAccess(source);
 }
 
-export interface CachedTokensOptions {
+interface CachedTokensOptions {
   readonly read: () => Promise<readonly Token[]>;
   readonly onFailure: (error: unknown) => void;
   readonly now?: () => number;

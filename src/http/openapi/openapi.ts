@@ -39,7 +39,7 @@ export interface OperationObject {
   }[];
 }
 
-export type PathItem = Readonly<Partial<Record<'get' | 'head' | 'post', OperationObject>>>;
+type PathItem = Readonly<Partial<Record<'get' | 'head' | 'post', OperationObject>>>;
 
 /** The part of OpenAPI 3.1 that is used here. */
 export type OpenApi = ReturnType<typeof openApi>;

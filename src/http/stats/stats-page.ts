@@ -75,7 +75,7 @@ const headers = {
 };
 
 /** What the page needs from the server. */
-export interface PageSettings {
+interface PageSettings {
   readonly today: CalendarDate;
   readonly dayZone: string;
   /** Whether there is a page at `/` to link to. */

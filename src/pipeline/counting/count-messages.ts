@@ -49,7 +49,7 @@ export interface CountingPorts<Key, D extends Delivery<Key>> {
   readonly deadLetters: DeadLetterSink;
 }
 
-export interface CountingRules {
+interface CountingRules {
   readonly dayOf: DayOf;
   /** Milliseconds since 1970. */
   readonly now: () => number;

@@ -15,14 +15,9 @@ const riddles = [
   ...['as such', 'let be', 'make good', 'of its own accord', 'gone on with', 'come to its end'],
   ...['newcomer', 'newcomers', 'glance', 'fate', 'suspects'],
   ...['that there (?:is|are) not', 'takes? [^.;]{1,40} for the whole', 'taken for', 'is none of'],
-  ...[
-    'knows nothing',
-    'met an error',
-    'meets an error',
-    'says no',
-    'what is said of',
-    'comes to its',
-  ],
+  ...['knows nothing', 'remembers', 'met an error', 'meets an error', 'says no', 'says of'],
+  ...['what is said of', 'speaks of', 'comes to its', 'goes? on', 'now and then', 'for ever'],
+  ...['of which there (?:is|are)', 'judged are', 'anew'],
 ] as const;
 const riddle = new RegExp(`\\b(?:${riddles.join('|')})\\b`, 'i');
 
@@ -32,8 +27,7 @@ const sources = files.map(read);
 /** Everything besides src, except this file, which contains the expressions. */
 const others = globSync('{test,bench,infra,tools,examples}/**/*.{ts,tsx}', { cwd: root })
   .filter((path) => !path.endsWith('/language.test.ts'))
-  .sort()
-  .map(read);
+  .sort();
 /** A Unix user, whose name has no other word. */
 const unixUser = 'nobody';
 
@@ -68,8 +62,12 @@ function proseOf(source: ts.SourceFile): { line: number; text: string }[] {
   }
   return found.map(([at, prose]) => ({
     line: source.getLineAndCharacterOfPosition(at).line + 1,
-    text: prose.replaceAll(/\s*\n\s*(?:\*|\/\/)?\s*/g, ' '),
+    text: onOneLine(prose),
   }));
+}
+
+function onOneLine(prose: string): string {
+  return prose.replaceAll(/\s*\n\s*(?:\*|\/\/)?\s*/g, ' ');
 }
 
 function isProse(node: ts.Node): node is ts.LiteralLikeNode {
@@ -80,6 +78,11 @@ function isProse(node: ts.Node): node is ts.LiteralLikeNode {
     ts.isTemplateMiddleOrTemplateTail(node) ||
     ts.isJsxText(node)
   );
+}
+
+/** Whether to look closer, which takes longer: the riddle may be in code. */
+function mayHaveRiddle({ text }: { readonly text: string }): boolean {
+  return riddle.test(onOneLine(text));
 }
 
 /** `path:line: word` for each riddle of a file. */
@@ -93,12 +96,14 @@ function riddlesOf(source: ts.SourceFile): string[] {
 
 describe('the language of src', () => {
   it('names who does what', () => {
-    expect(sources.flatMap(riddlesOf)).toEqual([]);
+    expect(sources.filter(mayHaveRiddle).flatMap(riddlesOf)).toEqual([]);
   });
 
   it('is also that of tests, benchmarks, infrastructure and tools', () => {
     expect(others.length).toBeGreaterThan(400);
-    expect(others.flatMap(riddlesOf)).toEqual([]);
+    const texts = others.map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }));
+    const parsed = texts.filter(mayHaveRiddle).map(({ path, text }) => parse(path, text));
+    expect(parsed.flatMap(riddlesOf)).toEqual([]);
   });
 
   it('is read in comments, strings, templates and JSX, and not in names', () => {

@@ -11,7 +11,7 @@ export interface Part {
 export interface History {
   /** The days of the window; its first weeks serve only for comparison. */
   readonly window: Range;
-  /** The index of the first day of the data; before it, nothing is known. */
+  /** The index of the first day of the data; earlier days are unknown. */
   readonly first: number;
   readonly all: Part;
   readonly types: ReadonlyMap<string, Part>;

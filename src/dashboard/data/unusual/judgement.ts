@@ -175,6 +175,6 @@ function nameOf({ measure, type, state }: Subject): string {
   return JSON.stringify([measure, type, state]);
 }
 
-export function sumIn(values: readonly number[], { first, last }: Span): number {
+function sumIn(values: readonly number[], { first, last }: Span): number {
   return values.slice(first, last + 1).reduce((sum, value) => sum + value, 0);
 }

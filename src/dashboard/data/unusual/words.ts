@@ -75,13 +75,13 @@ function whenOf({ range: { from, to }, isOngoing, isOpen, isSoFar }: Finding): s
 }
 
 /** A number of a day, and that of the same weekdays before; undefined if there are too few. */
-export interface DayNumber {
+interface DayNumber {
   readonly value: number;
   readonly usual: number | undefined;
 }
 
 /** A day compared with the same weekdays before. */
-export interface DaySummary {
+interface DaySummary {
   readonly events: DayNumber;
   /** The share of events that failed, 0 to 1. */
   readonly failures: DayNumber;

@@ -1,7 +1,7 @@
 import { save } from '../save.ts';
 import type { Layer, Scene } from './plot.tsx';
 
-export interface PictureKey {
+interface PictureKey {
   readonly colour: string;
   /** The dashes of a line. */
   readonly dash?: string;

@@ -186,7 +186,7 @@ function useFrame(box: { readonly current: HTMLElement | null }): Frame {
   return frameOf(size.width, size.height);
 }
 
-export function SceneView({ scene: { frame, layers, labels } }: { scene: Scene }) {
+function SceneView({ scene: { frame, layers, labels } }: { scene: Scene }) {
   return (
     <svg viewBox={`0 0 ${frame.width} ${frame.height}`} aria-hidden="true">
       {layers.map(({ d, fill = 'none', stroke, dash, opacity }) => (

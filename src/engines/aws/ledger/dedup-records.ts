@@ -30,7 +30,7 @@ export interface DedupKey extends LedgerKey {
   readonly number?: number;
 }
 
-export interface DedupRecord {
+interface DedupRecord {
   readonly key: DedupKey;
   /**
    * The number of items counted; a dedup block has none, because the ids of its batches contain it.

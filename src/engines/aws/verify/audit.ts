@@ -57,7 +57,7 @@ export interface AuditOptions {
   readonly inFlightMs: number;
   /** Called after the listing, before anything else is read. */
   readonly onEstimate: (estimate: Estimate) => void;
-  /** Called now and then with the number of bodies read so far, and of all bodies. */
+  /** Called periodically with the number of bodies read so far, and of all bodies. */
   readonly onProgress: (bodies: number, total: number) => void;
 }
 

@@ -74,7 +74,7 @@ export class StatsResponder {
   #journalCheck: NodeJS.Timeout | undefined;
   /** Versions by request; the least recently used is first. */
   readonly #versions = new Map<string, { readonly state: number; readonly version: string }>();
-  /** A part of each version, because every process numbers states anew. */
+  /** A part of each version, because every process numbers states from 0. */
   readonly #process = randomUUID();
 
   constructor(options: StatsResponderOptions) {

@@ -112,7 +112,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.pollChange();
   }
 
-  /** Call it now and then, because other processes may redrive dead letters. */
+  /** Call it periodically, because other processes may redrive dead letters. */
   refreshDeadLetterCount(): void {
     const row = this.#database.prepare('SELECT count(*) AS count FROM dead_letters').get();
     const count = Number(row?.['count']);

@@ -25,7 +25,7 @@ export interface SpanAuditOptions {
   readonly deadLetters: readonly RecordedDeadLetter[];
   /** Batches received at other times are skipped; undefined: no batch is skipped. */
   readonly received: ReceivedRange | undefined;
-  /** Called with increments, now and then and at the end of a span. */
+  /** Called with increments, periodically and at the end of a span. */
   readonly onIncrements: (increments: Increments) => void;
   readonly onDifference: (difference: Difference) => void;
   readonly onProgress: (bytes: number) => void;

@@ -51,7 +51,7 @@ export interface AuditOptions {
   /** How many threads read the log; undefined: as many as are worth starting. */
   readonly threads: number | undefined;
   readonly onDifference: (difference: Difference) => void;
-  /** Called now and then with the number of bytes read so far, and of bytes to read. */
+  /** Called periodically with the number of bytes read so far, and of bytes to read. */
   readonly onProgress: (bytes: number, total: number) => void;
 }
 

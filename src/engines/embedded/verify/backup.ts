@@ -23,7 +23,7 @@ interface BackupOptions {
   readonly dataDir: string;
   /** The target directory, which must be missing or empty. */
   readonly directory: string;
-  /** Called now and then with the number of bytes copied, and of approximately all to copy. */
+  /** Called periodically with the number of bytes copied, and of approximately all to copy. */
   readonly onProgress: (bytes: number, total: number) => void;
 }
 

@@ -33,7 +33,7 @@ export interface RebuildOptions {
   /** Batches whose raw bodies are damaged become dead letters, instead of preventing the rebuild. */
   readonly withoutDamaged: boolean;
   readonly onDifference: (difference: Difference) => void;
-  /** Called now and then with the number of bytes counted so far, and of bytes to count. */
+  /** Called periodically with the number of bytes counted so far, and of bytes to count. */
   readonly onProgress: (bytes: number, total: number) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;

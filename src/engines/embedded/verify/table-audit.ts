@@ -98,7 +98,7 @@ export const replayTable: AuditedTable<AuditedRow> = {
 };
 
 /** The findings of a table's audit in a part of the log. */
-export interface TableFindings<Row> {
+interface TableFindings<Row> {
   /** Rows that were not found: they are expired, not counted yet, or lost. */
   readonly missing: readonly Row[];
   /** The number of rows that belong to their record. */

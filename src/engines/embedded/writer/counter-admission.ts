@@ -163,7 +163,7 @@ export class CounterAdmission {
     }
   }
 
-  /** Discards cached knowledge that another process may have invalidated; call it now and then. */
+  /** Discards cached knowledge that another process may have invalidated; call it periodically. */
   checkForChanges(): void {
     const change = this.#options.store.pollChange();
     if (change === 'none') return;

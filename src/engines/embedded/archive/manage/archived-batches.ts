@@ -39,7 +39,7 @@ export type ArchivedBatch =
     };
 
 /** The batches of a log in an archive. */
-export interface ArchivedBatches {
+interface ArchivedBatches {
   /** The day rule; undefined if no segment has a header that can be read. */
   readonly dayZone: string | undefined;
   /** The end of the log when it was opened. */

@@ -8,7 +8,7 @@ import { listLogIds } from '../read-archive.ts';
 import { ArchiveUnusable, type ObjectStore } from '../stores/object-store.ts';
 
 /** A data directory whose log an archive holds. */
-export interface ArchivedDirectory {
+interface ArchivedDirectory {
   readonly paths: DataPaths;
   readonly logId: string;
 }

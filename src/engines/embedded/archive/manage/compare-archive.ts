@@ -10,7 +10,7 @@ import { findArchivedDirectory } from './archived-directory.ts';
 import type { ByteObserver } from './check-object.ts';
 import { verifyArchive } from './verify-archive.ts';
 
-export interface ArchiveComparison {
+interface ArchiveComparison {
   readonly findings: readonly Difference[];
   /** The state of the log in the archive. */
   readonly begin: LogPosition;

@@ -8,7 +8,7 @@ import { checkObject, type CheckedObject, type CheckOptions } from './check-obje
 import { followTail } from './follow-tail.ts';
 
 export interface VerifyOptions extends CheckOptions {
-  /** Called now and then with the stored bytes read so far, and with the total. */
+  /** Called periodically with the stored bytes read so far, and with the total. */
   readonly onProgress: (bytes: number, total: number) => void;
 }
 

@@ -21,7 +21,7 @@ import { ArchiveUnusable, type ObjectStore } from '../stores/object-store.ts';
 import { ArchiveDamaged, ClaimLost, onlyLogId, type ArchiveContent } from '../read-archive.ts';
 import { restoreArchivedLog } from './restore-log.ts';
 
-export interface RestoreOptions {
+interface RestoreOptions {
   readonly store: ObjectStore;
   /** In hexadecimal; undefined if the archive holds only one log. */
   readonly logId: string | undefined;
@@ -34,7 +34,7 @@ export interface RestoreOptions {
   /** Restores the log before the first missing or damaged byte, instead of failing. */
   readonly isUpToDamage: boolean;
   /**
-   * Called now and then with the bytes of the log read, and then counted, so far, and with the
+   * Called periodically with the bytes of the log read, and then counted, so far, and with the
    * total.
    */
   readonly onProgress: (step: 'reading' | 'counting', bytes: number, total: number) => void;

@@ -11,7 +11,7 @@ import { isFinal, Repeater, type ArchiverClock } from './repeater.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { UnmergedSegments } from './unmerged-segments.ts';
 
-export interface ArchiverOptions extends Omit<Claiming, 'now' | 'limits'> {
+interface ArchiverOptions extends Omit<Claiming, 'now' | 'limits'> {
   /** `archiverLimits` by default. */
   readonly limits?: ArchiverLimits;
   /** Ships each commit at once, because clients wait for it. */

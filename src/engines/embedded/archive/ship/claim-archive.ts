@@ -18,7 +18,7 @@ import type { Repeater } from './repeater.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { checkConditionalCreate } from '../stores/open-object-store.ts';
 
-export interface NumberedClaim extends Claim {
+interface NumberedClaim extends Claim {
   readonly number: number;
 }
 
