@@ -14,7 +14,7 @@ import { readPageDate } from './stats-query.ts';
 /** The page shows at most this many rows, so that a browser can render it quickly. */
 const rowsMax = 10_000;
 
-/** The colours are those of the dashboard, src/dashboard/style.css. */
+/** The colours are those of the dashboard, src/dashboard/style/base.css. */
 const style = `
 :root { color-scheme: light dark; --page: #f6f7f9; --surface: #fff; --ink: #151b26; --muted: #576172; --line: #e3e7ed; --bar: #3b6fd4; --accent: #2f5bd0; --tint: #e9effc; --bad: #d1495b; --bad-ink: #b4293d; }
 @media (prefers-color-scheme: dark) { :root { --page: #0f1217; --surface: #171b22; --ink: #e8ebf1; --muted: #a4adbd; --line: #2a303b; --bar: #4f83e6; --accent: #8fb0ff; --tint: #223055; --bad: #f0707f; --bad-ink: #ff8f9b; } }
