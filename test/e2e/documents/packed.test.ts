@@ -26,7 +26,7 @@ const env = {
   PATH: [dirname(process.execPath), ...(process.env['PATH'] ?? '').split(delimiter)]
     .filter((path) => !path.includes('node_modules/.bin'))
     .join(delimiter),
-  HOME: tmpdir(),
+  HOME: '',
 };
 
 let directory = '';
@@ -38,6 +38,8 @@ let tarball: { filename: string; size: number; unpackedSize: number; files: { pa
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'device-pipeline-packed-'));
   undoing.push(() => rm(directory, { recursive: true, force: true }));
+  // With npm's cache.
+  env.HOME = directory;
   packDestination ??= directory;
   const packed = await run('npm', ['pack', '--json', '--pack-destination', packDestination], {
     cwd: root,
