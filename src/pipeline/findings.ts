@@ -1,5 +1,5 @@
 import { compareCounters, type CounterRow } from '../domain/counter.ts';
-import { withThousands } from '../util/thousands.ts';
+import { amountOf } from '../util/thousands.ts';
 
 /** The kinds of findings: differences between raw store, ledger and counters. */
 type DifferenceCode =
@@ -62,7 +62,7 @@ export interface AuditSummary {
 
 /** Such as `1 difference`. */
 export function countOfDifferences(count: number): string {
-  return `${withThousands(count)} ${count === 1 ? 'difference' : 'differences'}`;
+  return amountOf(count, 'difference');
 }
 
 /** Both counts of one counter; undefined if a side has no row. */

@@ -93,7 +93,9 @@ test('behind a proxy that drops Prefer, what is refused is not said to be accept
     onRefused: () => (told += 1),
   });
   for (let n = 0; n < 100; n += 1) await client.send(event(n < 50 ? '' : 'erased'));
-  await expect(client.flush()).rejects.toThrow('30 of the 100 events of a batch were refused');
+  await expect(client.flush()).rejects.toThrow(
+    'the server rejected 30 of the 100 events of a batch',
+  );
   expect(told).toBe(20);
   expect(await client.close()).toEqual({ accepted: 50, refused: 50, givenUp: 0 });
   const reader = newClient(1);

@@ -22,7 +22,7 @@ import {
 } from '../../engines/embedded/archive/stores/object-store.ts';
 import { dayMs } from '../../engines/embedded/options.ts';
 import { explainSqliteError } from '../../engines/embedded/store-admin.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf } from '../../util/thousands.ts';
 import { UsageError } from '../cli/option-parsers.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 import type { ArchivePlace } from './archive-options.ts';
@@ -109,7 +109,7 @@ function asJson(removed: readonly Removal[], isDryRun: boolean): string {
 function asText(removed: readonly Removal[], isDryRun: boolean): string {
   const lines = removed.map(({ name, why }) => `${visible(name)}: ${why}`);
   const what = isDryRun ? 'would be removed' : 'removed';
-  const sum = `${withThousands(removed.length)} objects of ${withThousands(bytesOf(removed))} bytes ${what}`;
+  const sum = `${amountOf(removed.length, 'object')} of ${amountOf(bytesOf(removed), 'byte')} ${what}`;
   return `${[...lines, sum].join('\n')}\n`;
 }
 

@@ -4,7 +4,7 @@ import {
   statusOfLog,
   type LogStatus,
 } from '../../engines/embedded/archive/manage/archive-status.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf, withThousands } from '../../util/thousands.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 import type { ArchivePlace } from './archive-options.ts';
 import { withArchive } from './with-archive.ts';
@@ -53,18 +53,16 @@ function documentOf({ claim, ahead, archivedAt, damage, ...log }: ShownStatus): 
 
 function linesOf(status: ShownStatus): string[] {
   const { logId, begin, end, claim, archivedAt, ahead, damage, ...log } = status;
-  const sizes = `${withThousands(end - begin)} bytes, ${withThousands(log.storedBytes)} stored`;
+  const sizes = `${amountOf(end - begin, 'byte')}, ${withThousands(log.storedBytes)} stored`;
   const server = claim && `${claim.host}, ${claim.directory}, since ${claim.claimed_at}`;
   return [
     `log       ${logId}`,
     `holds     byte ${withThousands(begin)} to ${withThousands(end)}: ${sizes}`,
-    `objects   ${withThousands(log.segments)} segments, ${withThousands(log.pieces)} pieces`,
+    `objects   ${amountOf(log.segments, 'segment')}, ${amountOf(log.pieces, 'piece')}`,
     `since     ${log.since ?? 'unknown'}`,
     `until     ${archivedAt === undefined ? 'nothing archived yet' : timeOf(archivedAt)}`,
     `server    ${server ?? 'none'}`,
-    ...(ahead === undefined
-      ? []
-      : [`ahead     ${withThousands(ahead)} bytes in the data directory`]),
+    ...(ahead === undefined ? [] : [`ahead     ${amountOf(ahead, 'byte')} in the data directory`]),
     ...(damage === undefined
       ? []
       : [`damaged   ${damage} The lines above cover only the log before the damage.`]),

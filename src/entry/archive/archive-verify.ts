@@ -3,7 +3,7 @@ import {
   type VerifyReport,
 } from '../../engines/embedded/archive/manage/verify-archive.ts';
 import { countOfDifferences } from '../../pipeline/findings.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf, withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 import { DifferenceList } from '../verify/differences-text.ts';
@@ -63,9 +63,9 @@ function linesOf({ logId, report, differences }: VerifiedLog, isCounting: boolea
   const done = isCounting ? 'recounted' : 'checked';
   return [
     ...differences.lines(),
-    `${withThousands(objects)} objects of ${mib} MiB read, ${held}`,
-    `${withThousands(items)} items of ${withThousands(batches)} batches ${done}`,
-    ...(deadLetters > 0 ? [`${withThousands(deadLetters)} batches cannot be counted`] : []),
+    `${amountOf(objects, 'object')} of ${mib} MiB read, ${held}`,
+    `${amountOf(items, 'item')} of ${amountOf(batches, 'batch')} ${done}`,
+    ...(deadLetters > 0 ? [`${amountOf(deadLetters, 'batch')} cannot be counted`] : []),
     differences.count === 0
       ? 'nothing is missing or damaged'
       : `${countOfDifferences(differences.count)}: a restore would fail. Keep the data directory, and archive it to another prefix; if it is lost, restore --up-to-damage, or copy what can be read with replay --from`,

@@ -20,6 +20,7 @@ import {
 import { readRawKey } from '../../domain/batch-id.ts';
 import type { CheckOptions } from './check-options.ts';
 import { visible } from '../cli/terminal-text.ts';
+import { amountOf } from '../../util/thousands.ts';
 
 /** A batch with an idempotency key. */
 interface Batch {
@@ -75,7 +76,7 @@ async function urlOfStack(name: string, env: Record<string, string | undefined>)
 function summary(results: readonly Finding['result'][]): string {
   const count = (result: Finding['result'], what: string) => {
     const { length } = results.filter((each) => each === result);
-    return length === 0 ? undefined : `${length} ${what}${length === 1 ? '' : 's'}`;
+    return length === 0 ? undefined : amountOf(length, what);
   };
   const failures = count('failed', 'failure');
   if (failures !== undefined) return `the check failed: ${failures}`;
@@ -122,7 +123,7 @@ class CheckedServer {
   sideEffectsText(): string {
     const { size } = new Set(this.#rawKeys.values());
     if (size === 0) return '';
-    return `; no items were sent, so no counter changed and counting was not tested; ${size} raw ${size === 1 ? 'body' : 'bodies'} without items remain`;
+    return `; no items were sent, so no counter changed and counting was not tested; ${amountOf(size, 'raw body')} without items remain`;
   }
 
   async #health(): Promise<Finding> {

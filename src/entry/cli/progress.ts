@@ -1,7 +1,7 @@
 import cliProgress from 'cli-progress';
 
 import type { ProgressUnit } from '../../pipeline/store-admin.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf, withThousands } from '../../util/thousands.ts';
 
 /** Shows on stderr how much of a task is done. */
 export interface Progress {
@@ -46,7 +46,7 @@ export class StoreProgress {
     const amount =
       unit === 'bytes'
         ? `${withThousands(Math.round(done / 1024 ** 2))} MiB`
-        : `${withThousands(done)} bodies`;
+        : amountOf(done, 'body');
     this.#progress.update(done, `${amount} ${this.#verb}`);
   }
 

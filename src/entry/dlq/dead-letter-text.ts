@@ -2,6 +2,7 @@ import { constants, gunzipSync } from 'node:zlib';
 
 import type { DeadLetterView } from '../../pipeline/store-admin.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
+import { amountOf } from '../../util/thousands.ts';
 
 /** One line of JSON, with the whole body. */
 export function deadLetterJson(deadLetter: DeadLetterView): string {
@@ -25,7 +26,7 @@ export function deadLetterJson(deadLetter: DeadLetterView): string {
 export function deadLetterText(deadLetter: DeadLetterView): string {
   const { id, rawKey, index, items, reason, droppedAt } = deadLetter;
   const part = index === undefined ? '' : `, chunk ${index}`;
-  const size = items === undefined ? '' : `, ${items} ${items === 1 ? 'item' : 'items'}`;
+  const size = items === undefined ? '' : `, ${amountOf(items, 'item')}`;
   const dropped = droppedAt === undefined ? '' : `, dropped ${timeText(droppedAt)}`;
   const excerpt = excerptOf(deadLetter);
   return [

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 
 import type { Client, PostOutcome } from '../../client/index.ts';
 import { sleep } from '../../client/post-batch.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf, withThousands } from '../../util/thousands.ts';
 import type { FeedOptions } from './feed-options.ts';
 import { openProgress } from '../cli/progress.ts';
 import { randomBody, type RandomFeed } from './random-events.ts';
@@ -49,7 +49,7 @@ export async function feed(options: FeedOptions): Promise<number> {
       count(summary, options.items, outcome);
       if (affectsAllBatches(outcome)) interruption.stop();
       const { sent, accepted } = summary.items;
-      progress.update(sent, `${withThousands(accepted)} items accepted`);
+      progress.update(sent, `${amountOf(accepted, 'item')} accepted`);
     });
   } finally {
     progress.stop();
@@ -122,7 +122,6 @@ function report(
   }
   if (!client.hasReached) return;
   const { batches, items } = counts;
-  const retries = withThousands(counts.retries);
   const outcomes = ({ sent, accepted, refused }: typeof items, word: 'refused' | 'rejected') =>
     `${withThousands(sent)} sent, ${withThousands(accepted)} accepted, ${withThousands(refused)} ${word}`;
   const gaveUp =
@@ -131,7 +130,7 @@ function report(
     [
       `batches  ${outcomes(batches, 'refused')}${gaveUp}`,
       `items    ${outcomes(items, 'rejected')}`,
-      `time     ${seconds.toFixed(1)} s, ${withThousands(perSecond)} items/s, ${retries} retries`,
+      `time     ${seconds.toFixed(1)} s, ${withThousands(perSecond)} items/s, ${amountOf(counts.retries, 'retry')}`,
       `again    --seed ${events.seed} --until ${until}`,
       '',
     ].join('\n'),

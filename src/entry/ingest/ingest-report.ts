@@ -1,5 +1,5 @@
 import type { ItemError, PostOutcome } from '../../client/index.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf, withThousands } from '../../util/thousands.ts';
 import type { IngestOptions } from './ingest-options.ts';
 import type { Pack } from './pack-items.ts';
 import type { ReadingState } from './read-packs.ts';
@@ -162,7 +162,7 @@ export function report(
     `batches  ${outcomeText(batches.accepted, batches.refused, 'refused', batches.gave_up)}`,
     `items    ${outcomeText(accepted, sum(run, 'refused'), 'rejected', unconfirmed)}`,
     ...(badLines === 0 ? [] : [`lines    ${withThousands(badLines)} not sent: ${badLineHint}`]),
-    `time     ${seconds.toFixed(1)} s, ${perSecond} items/s, ${withThousands(run.retries)} retries`,
+    `time     ${seconds.toFixed(1)} s, ${perSecond} items/s, ${amountOf(run.retries, 'retry')}`,
     ...(isOffered
       ? [`again    running the same command again with --key ${run.key} counts nothing twice`]
       : []),
@@ -176,7 +176,7 @@ const badLineHint = 'correct them and send them in a separate file';
 function* warningsOf(report: FileReport): Generator<string, void> {
   const { file, lines, errors, troubles, refused, bad_lines: badLines } = report;
   if (!report.reading.isLive) for (const { message } of lines) yield `${file}: ${message}`;
-  if (badLines > lines.length) yield `${file}: ${withThousands(badLines)} bad lines in all`;
+  if (badLines > lines.length) yield `${file}: ${amountOf(badLines, 'bad line')} in all`;
   for (const { item, line, field, code, message } of errors) {
     const place = line === null ? `item ${item}` : `line ${line}, item ${item}`;
     yield `${file}: ${place}: ${field === null ? '' : `${field}: `}${code}: ${message}`;
@@ -206,7 +206,7 @@ function unansweredText(run: IngestRun): string {
 }
 
 function itemsText(items: number): string {
-  return items === 1 ? '1 item' : `${withThousands(items)} items`;
+  return amountOf(items, 'item');
 }
 
 function outcomeText(

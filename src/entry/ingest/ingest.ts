@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 
 import type { Client } from '../../client/index.ts';
 import { readBatch } from '../../domain/batch.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf } from '../../util/thousands.ts';
 import type { IngestOptions } from './ingest-options.ts';
 import {
   recordRefusedBatch,
@@ -110,7 +110,7 @@ async function check(
   }
   const [lines, items] = [sum(run, 'bad_lines'), sum(run, 'refused')];
   if (lines + items === 0 || run.failure !== undefined) return;
-  const found = `${withThousands(lines)} bad lines and ${withThousands(items)} bad items`;
+  const found = `${amountOf(lines, 'bad line')} and ${amountOf(items, 'bad item')}`;
   run.failure = `nothing was sent: --strict found ${found}`;
 }
 
@@ -137,7 +137,7 @@ async function send(
         interruption.stop();
       }
       const read = run.files.reduce((bytes, { reading }) => bytes + reading.bytes, 0);
-      progress.update(read, `${withThousands(sum(run, 'accepted'))} items accepted`);
+      progress.update(read, `${amountOf(sum(run, 'accepted'), 'item')} accepted`);
     });
   } finally {
     progress.stop();

@@ -21,10 +21,7 @@ import {
 import { batchIdsOf, observedPorts } from './telemetry/counted-work.ts';
 import type { InvocationContext } from './telemetry/telemetry.ts';
 
-type ProcessFunction = (
-  event: SQSEvent,
-  context: InvocationContext,
-) => Promise<SQSBatchResponse>;
+type ProcessFunction = (event: SQSEvent, context: InvocationContext) => Promise<SQSBatchResponse>;
 
 /** The time reserved at the end of an invocation for dead letters and the response. */
 const closingMs = 5_000;

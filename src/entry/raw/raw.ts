@@ -7,7 +7,7 @@ import type { BatchDetails } from '../../pipeline/ports.ts';
 import type { RawBatchEntry, RawEntry, StoreAdmin } from '../../pipeline/store-admin.ts';
 import { makeDirectories } from '../../util/directories.ts';
 import { inParallel } from '../../util/in-parallel.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf } from '../../util/thousands.ts';
 import type { StorePlace } from '../cli/common-options.ts';
 import { checkExportDirectory, exportListOf } from '../cli/check-directories.ts';
 import { withStore } from '../cli/open-store.ts';
@@ -80,10 +80,7 @@ async function exportStore(
         if (found === undefined) return '';
         batches++;
         bytes += found.bytes;
-        progress.update(
-          batches,
-          `${withThousands(batches)} batches, ${withThousands(bytes)} bytes`,
-        );
+        progress.update(batches, `${amountOf(batches, 'batch')}, ${amountOf(bytes, 'byte')}`);
         return batchLine({ ...entry, ...found, dayZone });
       });
       writeFileSync(list, lines.join(''));
@@ -93,7 +90,7 @@ async function exportStore(
   }
   renameSync(`${path}.part`, path);
   progress.stop();
-  process.stdout.write(`${withThousands(batches)} batches in ${directory}\n`);
+  process.stdout.write(`${amountOf(batches, 'batch')} in ${directory}\n`);
   return damages.exitCode;
 }
 

@@ -1,5 +1,5 @@
 import { isSameDayZone } from '../../domain/day.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf, withThousands } from '../../util/thousands.ts';
 import { checkReplayEnds } from '../cli/check-directories.ts';
 import { openProgress } from '../cli/progress.ts';
 import type { ReplayOptions } from './replay-options.ts';
@@ -123,7 +123,7 @@ function addProblem({ troubles }: ReplaySummary, rawKey: string | null, detail: 
 }
 
 function progressText({ sent, already_there: known }: ReplaySummary): string {
-  return `${withThousands(sent.batches)} batches sent, ${withThousands(known.batches)} already there`;
+  return `${amountOf(sent.batches, 'batch')} sent, ${withThousands(known.batches)} already there`;
 }
 
 /** A stack stores only hashes of keys, which are of no use elsewhere. */

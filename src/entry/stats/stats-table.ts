@@ -1,5 +1,5 @@
 import type { Dimension, StatsRow } from '../../pipeline/stats/formats.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf, withThousands } from '../../util/thousands.ts';
 import { visible } from '../cli/terminal-text.ts';
 import type { Column } from './text-table.ts';
 
@@ -47,10 +47,7 @@ export async function statsTable(
   const widths = widthsOf(natural, countCells + shareCells, terminal);
   const hasBars = rows.length > 0 && widths.bar >= barCellsMin;
   const left = rows.length - shown.length;
-  const title =
-    left === 0
-      ? 'total'
-      : `total, with ${withThousands(left)} smaller ${left === 1 ? 'row' : 'rows'}`;
+  const title = left === 0 ? 'total' : `total, with ${amountOf(left, 'smaller row')}`;
   const column = (title: string, width: number, align: Column['align']) => ({
     title,
     width,

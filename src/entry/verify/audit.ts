@@ -1,6 +1,6 @@
 import { countOfDifferences } from '../../pipeline/findings.ts';
 import type { AuditReport } from '../../pipeline/store-admin.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf } from '../../util/thousands.ts';
 import { withStore } from '../cli/open-store.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 import { compareArchive } from '../archive/audit-archive.ts';
@@ -51,10 +51,10 @@ function asJson({ members }: AuditReport, found: number, differences: Difference
 
 function asText(report: AuditReport, found: number, list: DifferenceList, isPart: boolean): string {
   const { items, batches, counters, notes, unsettled } = report;
-  const compared = isPart ? 'no counters compared' : `${withThousands(counters)} counters compared`;
+  const compared = isPart ? 'no counters compared' : `${amountOf(counters, 'counter')} compared`;
   return [
     ...list.lines(),
-    `${withThousands(items)} items of ${withThousands(batches)} batches recounted, ${compared}`,
+    `${amountOf(items, 'item')} of ${amountOf(batches, 'batch')} recounted, ${compared}`,
     ...notes,
     conclusion(found, unsettled, list.count > found + unsettled),
   ].join('\n');
@@ -64,5 +64,5 @@ function conclusion(found: number, unsettled: number, isArchiveDamaged: boolean)
   if (found > 0) return `${countOfDifferences(found)}; run rebuild to correct the counters`;
   if (isArchiveDamaged) return 'the counters agree; the archive does not';
   if (unsettled === 0) return 'everything agrees';
-  return `no difference, but ${withThousands(unsettled)} counters changed too often to be compared; run audit again at a quieter time`;
+  return `no difference, but ${amountOf(unsettled, 'counter')} changed too often to be compared; run audit again at a quieter time`;
 }

@@ -1,6 +1,6 @@
 import { countOfDifferences } from '../../pipeline/findings.ts';
 import type { RebuildReport, ReplacedCounters, StoreAdmin } from '../../pipeline/store-admin.ts';
-import { withThousands } from '../../util/thousands.ts';
+import { amountOf } from '../../util/thousands.ts';
 import { withStore } from '../cli/open-store.ts';
 import { UsageError } from '../cli/option-parsers.ts';
 import { jsonText } from '../cli/terminal-text.ts';
@@ -63,6 +63,6 @@ async function useReplaced(
 function replacedText(what: 'drop' | 'restore', { wereKept, counters }: ReplacedCounters): string {
   if (!wereKept) return 'there are no old counters';
   if (counters === undefined) return 'old counters dropped';
-  const number = `${withThousands(counters)} counters`;
+  const number = amountOf(counters, 'counter');
   return what === 'drop' ? `dropped the old counts of ${number}` : `restored ${number}`;
 }

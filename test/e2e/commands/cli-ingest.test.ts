@@ -205,8 +205,8 @@ describe('ingest', () => {
   });
 
   test.each([
-    ['a bad line', `${JSON.stringify(event)}\noops\n`, '1 bad lines and 0 bad items'],
-    ['a bad item', `${JSON.stringify(event)}\n{"type":"phone"}\n`, '0 bad lines and 1 bad items'],
+    ['a bad line', `${JSON.stringify(event)}\noops\n`, '1 bad line and 0 bad items'],
+    ['a bad item', `${JSON.stringify(event)}\n{"type":"phone"}\n`, '0 bad lines and 1 bad item'],
   ])('with --strict sends nothing for %s, of a file or of a pipe', async (_, text, found) => {
     const good = await file('good.ndjson', JSON.stringify(event));
     const bad = await file('bad.ndjson', text);

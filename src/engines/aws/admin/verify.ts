@@ -1,6 +1,6 @@
 import type { AuditOptions, ReadingEvents, StoreAdmin } from '../../../pipeline/store-admin.ts';
 import { realBackoff } from '../../../util/backoff.ts';
-import { withThousands } from '../../../util/thousands.ts';
+import { amountOf, withThousands } from '../../../util/thousands.ts';
 import { dropReplaced, restoreReplaced } from '../counters/corrections.ts';
 import { FencedWrites } from '../ledger/fenced-writes.ts';
 import { checkTablePair } from '../ledger/table-pair.ts';
@@ -84,7 +84,7 @@ function describeEstimate(estimate: Estimate): { readonly text: string; readonly
   const { objects, bytes, s3Lists, s3Gets, dynamodbReadUnits, dollars, prices } = estimate;
   const mib = withThousands(Math.ceil(bytes / 1024 ** 2));
   return {
-    text: `will read ${withThousands(objects)} bodies (${mib} MiB): about ${withThousands(s3Lists)} S3 list requests, ${withThousands(s3Gets)} S3 get requests and ${withThousands(dynamodbReadUnits)} DynamoDB read units, ${dollars.toFixed(4)} dollars at the list prices of ${prices.region} of ${prices.date}; each difference costs a little more`,
+    text: `will read ${amountOf(objects, 'body')} (${mib} MiB): about ${withThousands(s3Lists)} S3 list requests, ${withThousands(s3Gets)} S3 get requests and ${withThousands(dynamodbReadUnits)} DynamoDB read units, ${dollars.toFixed(4)} dollars at the list prices of ${prices.region} of ${prices.date}; each difference costs a little more`,
     json: {
       ...{ objects, bytes, s3_lists: s3Lists, s3_gets: s3Gets },
       ...{ dynamodb_read_units: dynamodbReadUnits, dollars, prices },
@@ -133,7 +133,7 @@ function rebuildNotes({ withoutDamaged, left }: RebuildSummary): string[] {
 
 function rebuildResult({ corrected, steps, chunksCounted, ledgerRows }: RebuildSummary): string {
   const kept = corrected > 0 ? '; the old counts are kept until rebuild --drop-old' : '';
-  return `${withThousands(corrected)} counters corrected in ${withThousands(steps)} transactions, ${withThousands(chunksCounted)} chunks counted, ${withThousands(ledgerRows)} rows of the ledger written or removed${kept}`;
+  return `${amountOf(corrected, 'counter')} corrected in ${amountOf(steps, 'transaction')}, ${amountOf(chunksCounted, 'chunk')} counted, ${withThousands(ledgerRows)} rows of the ledger written or removed${kept}`;
 }
 
 function rebuildJson(summary: RebuildSummary): object {

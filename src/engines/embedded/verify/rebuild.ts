@@ -23,6 +23,7 @@ import {
   keysByPosition,
   openDatabaseForChange,
 } from '../store/schema.ts';
+import { amountOf } from '../../../util/thousands.ts';
 
 export interface RebuildOptions {
   readonly dataDir: string;
@@ -219,7 +220,7 @@ class Rebuild {
     const damagedSpans = this.#newDamage().length;
     if (damagedSpans > 0 && !this.#options.withoutDamaged) {
       throw new Error(
-        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and the batches stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningMissing() ? `${unrecordedRemovalHint} ` : ''}The counters are unchanged.`,
+        `The log is damaged in ${amountOf(damagedSpans, 'place')} (audit names them), and the batches stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningMissing() ? `${unrecordedRemovalHint} ` : ''}The counters are unchanged.`,
       );
     }
     let differences = 0;
