@@ -48,6 +48,6 @@ export function addressHint(url: string, status: number): string {
 /** Says that a server cannot be reached. */
 export function absence(url: string, { code, reason }: Failure): string {
   return code === 'ECONNREFUSED'
-    ? `nothing listens at ${url}; start one with \`npx device-pipeline serve\``
+    ? `nothing listens at ${url}; start a server with \`npx device-pipeline serve\``
     : `cannot reach ${url}: ${reason}`;
 }

@@ -36,7 +36,7 @@ const remedies: Readonly<Record<string, string>> = {
   EPERM: 'Run the command as the user that the server runs as.',
   EROFS: 'The file system is read-only: choose another path.',
   ENOTDIR: 'A part of that path is a file: choose a directory.',
-  EEXIST: 'That path exists already: choose another one.',
+  EEXIST: 'That path exists already, or is a link without a target: choose another one.',
   EMFILE: 'Raise the limit on open files (ulimit -n) and run the command again.',
   // A thread needs some ten descriptors.
   ERR_WORKER_INIT_FAILED: 'Raise the limit on open files (ulimit -n) and run the command again.',

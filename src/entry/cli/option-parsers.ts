@@ -171,9 +171,10 @@ export const tokenName = textParser('1 to 64 characters of printable ASCII', isT
 
 /** A parser of token scopes: a repeated option, or a comma-separated list. */
 export function tokenScopes(flag: string): (text: string, earlier?: readonly Scope[]) => Scope[] {
-  const isScope = (text: string) => scopes.find((known) => known === text.trim());
-  const parse = parser(scopes.join(' or '), isScope)(flag);
-  return (text, earlier = []) => [...new Set([...earlier, ...text.split(',').map(parse)])];
+  const parse = oneOf(scopes)(flag);
+  return (text, earlier = []) => [
+    ...new Set([...earlier, ...text.split(',').map((scope) => parse(scope.trim()))]),
+  ];
 }
 
 /** A parser of columns to group by: a repeated option, or a comma-separated list. */

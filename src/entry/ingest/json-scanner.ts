@@ -5,7 +5,7 @@ export class InputError extends Error {
   readonly line: number;
 
   constructor(message: string, offset: number, line: number) {
-    super(`line ${line}, byte ${offset}: ${message}`);
+    super(`line ${line}, byte offset ${offset}: ${message}`);
     this.offset = offset;
     this.line = line;
   }

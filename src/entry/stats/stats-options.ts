@@ -62,7 +62,9 @@ export function addStatsOptions(command: Command): Command {
   command
     .addOption(option('--date <date>', 'one day', date))
     .addOption(option('--from <date>', 'the first day (default: a week ago)', date))
-    .addOption(option('--to <date>', 'the last day (default: today)', date))
+    .addOption(
+      option('--to <date>', 'the last day (default: today, or tomorrow where it has begun)', date),
+    )
     .option('--type <name...>', 'only these types')
     .option('--state <name...>', 'only these states')
     .addOption(

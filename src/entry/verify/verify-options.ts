@@ -38,7 +38,13 @@ export function addAuditOptions(command: Command): Command {
   command
     .addOption(option('--date <date>', 'compare the counters of one day', date))
     .addOption(option('--from <date>', 'the first day to compare (default: any)', date))
-    .addOption(option('--to <date>', 'the last day (default with --from: today)', date));
+    .addOption(
+      option(
+        '--to <date>',
+        'the last day (default with --from: today, or tomorrow where it has begun)',
+        date,
+      ),
+    );
   addStoreOptions(addReceivedOptions(command), 'bucket', 'table', 'ledger')
     .addOption(option('--threads <number>', 'how many threads read the log', wholeNumber(1, 64)))
     .addOption(
@@ -100,7 +106,13 @@ export function addRebuildOptions(command: Command): Command {
     .option('--drop-old', 'drop the old counters of the last rebuild')
     .option('--restore-old', 'restore the old counters of the last rebuild (stack only)')
     .addOption(option('--from <date>', 'the first day to correct (stack only; default: any)', date))
-    .addOption(option('--to <date>', 'the last day (stack only; default with --from: today)', date))
+    .addOption(
+      option(
+        '--to <date>',
+        'the last day (stack only; default with --from: today, or tomorrow where it has begun)',
+        date,
+      ),
+    )
     .addOption(
       option('--work-dir <directory>', 'the directory for work files (stack only)', nonEmpty),
     );

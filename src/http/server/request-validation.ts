@@ -12,9 +12,11 @@ export function isHost(value: string): boolean {
 
 /**
  * Rewrites a target in absolute form, `http://host/path`, to origin form, `/path`, and sets the
- * Host header to its host, as RFC 9112 (3.2.2) requires.
+ * Host header to its host, as RFC 9112 (3.2.2) requires. `OPTIONS *`, which load balancers send as a
+ * health check, becomes `OPTIONS /`.
  */
 export function toOriginForm(request: IncomingMessage): void {
+  if (request.method === 'OPTIONS' && request.url === '*') request.url = '/';
   const [, host, path = ''] = /^https?:\/\/([^/?#]+)(.*)$/i.exec(request.url ?? '') ?? [];
   if (host === undefined) return;
   request.headers.host = host;

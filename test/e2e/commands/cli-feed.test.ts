@@ -92,7 +92,7 @@ describe('feed', () => {
     expect(outcome).toEqual({
       code: 1,
       stdout: '',
-      stderr: `device-pipeline: nothing listens at ${url}; start one with \`npx device-pipeline serve\`\n`,
+      stderr: `device-pipeline: nothing listens at ${url}; start a server with \`npx device-pipeline serve\`\n`,
     });
   });
 

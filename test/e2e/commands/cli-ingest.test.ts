@@ -165,7 +165,7 @@ describe('ingest', () => {
     const outcome = await run(['ingest', path, '--url', url, '--concurrency', '1']);
     expect(outcome.code).toBe(1);
     expect(outcome.stderr).toMatch(
-      /^\S+bad\.ndjson: line 2500, byte \d+: the line ends where a value should follow\n\S+: line 4001, byte \d+: expected a value, found oops\n$/,
+      /^\S+bad\.ndjson: line 2500, byte offset \d+: the line ends where a value should follow\n\S+: line 4001, byte offset \d+: expected a value, found oops\n$/,
     );
     expect(itemsReceived()).toEqual(numbered(5_000).filter(({ n }) => n !== 2_499 && n !== 4_000));
     expect(outcome.stdout).toContain('items    4,998 accepted, 0 rejected\nlines    2 not sent: ');
@@ -179,7 +179,7 @@ describe('ingest', () => {
     expect(files).toMatchObject([
       {
         ...{ accepted: 1, refused: 1, bad_lines: 1, not_sent: 0 },
-        lines: [{ line: 3, message: 'line 3, byte 9: expected a value, found oops' }],
+        lines: [{ line: 3, message: 'line 3, byte offset 9: expected a value, found oops' }],
         errors: [{ item: 2, line: 4, field: 'state', code: 'missing' }],
       },
     ]);
@@ -193,7 +193,7 @@ describe('ingest', () => {
     const outcome = await run(['ingest', path, '--url', url, ...args]);
     expect(outcome.code).toBe(1);
     expect(outcome.stderr).toMatch(
-      /bad\.json: line 90001, byte \d+: expected a value, found oops; read and not sent: [\d,]+ items\n$/,
+      /bad\.json: line 90001, byte offset \d+: expected a value, found oops; read and not sent: [\d,]+ items\n$/,
     );
     const sent = itemsReceived();
     expect(sent).toEqual(numbered(sent.length));
@@ -284,7 +284,7 @@ describe('ingest', () => {
     const told = once(child.stderr, 'data') as Promise<[Buffer]>;
     child.stdin.write('"cut","state":"era\n{"type":"cu\n{"n":0}\n');
     await sent;
-    expect((await told).toString()).toMatch(/^-: line 1, byte \d+: /);
+    expect((await told).toString()).toMatch(/^-: line 1, byte offset \d+: /);
     child.stdin.end('{"n":1}\n');
     const { code, stderr } = await outcome;
     expect(code).toBe(1);
@@ -299,12 +299,16 @@ describe('ingest', () => {
       /unexpected end/,
     ],
     ['not.json.gz', () => Buffer.from('[1]'), /not gzip/],
-    ['large.json', () => Buffer.from(`[1,"${'x'.repeat(3000)}"]`), /line 1, byte 3: .*larger/],
+    [
+      'large.json',
+      () => Buffer.from(`[1,"${'x'.repeat(3000)}"]`),
+      /line 1, byte offset 3: .*larger/,
+    ],
     ['empty.json', () => Buffer.from(''), /the input is empty/],
     [
       'scalars.json',
       () => Buffer.from('{"type":phone}'),
-      /line 1, byte 8: expected a value, found phone/,
+      /line 1, byte offset 8: expected a value, found phone/,
     ],
   ])('%s is an error that names the file', async (name, make, message) => {
     const outcome = await run([

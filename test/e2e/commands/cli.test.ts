@@ -30,7 +30,7 @@ describe('the command line', () => {
     [['token', 'create', '--name', 'é', '--for', 'read'], /printable ASCII/],
     [
       ['token', 'create', '--name', 'a', '--for', 'write'],
-      /--for must be ingest or read or replay/,
+      /--for must be one of ingest, read, replay/,
     ],
     [['token', 'create', '--name', 'a', '--for', 'read', '--expires', '2020-01-01'], /future/],
     [

@@ -461,6 +461,8 @@ describe('a method that the path does not allow', () => {
   it.each([
     ['/ingest', 'POST, OPTIONS'],
     ['/', 'GET, HEAD, OPTIONS'],
+    // The server itself: some load balancers ask for it.
+    ['*', 'GET, HEAD, OPTIONS'],
     ['/healthz', 'GET, HEAD, OPTIONS'],
     ['/readyz', 'GET, HEAD, OPTIONS'],
     ['/stats', 'GET, HEAD, OPTIONS'],

@@ -255,7 +255,7 @@ describe('a retry', () => {
     expect(await post(it)).toMatchObject({
       kind: 'gave_up',
       neverReached: true,
-      reason: `nothing listens at ${url}; start one with \`npx device-pipeline serve\``,
+      reason: `nothing listens at ${url}; start a server with \`npx device-pipeline serve\``,
     });
     expect(it.elapsedMs()).toBeLessThanOrEqual(defaultRetryLimits.firstContactMsMax);
     expect(it.requests.length).toBeGreaterThan(3);

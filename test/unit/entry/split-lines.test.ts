@@ -36,19 +36,19 @@ describe('slicing NDJSON', () => {
   });
 
   test.each([
-    ['{"n":', /^line 2, byte 13: the line ends where a value should follow$/],
-    ['{"n":oops}', /^line 2, byte 13: expected a value, found oops$/],
-    ['{"n":"x', /^line 2, byte 15: the line ends where a string/],
-    ['[1,2', /^line 2, byte 12: the line ends where a comma/],
+    ['{"n":', /^line 2, byte offset 13: the line ends where a value should follow$/],
+    ['{"n":oops}', /^line 2, byte offset 13: expected a value, found oops$/],
+    ['{"n":"x', /^line 2, byte offset 15: the line ends where a string/],
+    ['[1,2', /^line 2, byte offset 12: the line ends where a comma/],
     ['{"processed_devices":[1,2],"processed_devices":[3]}', /^line 2, .*a duplicate/],
-    ['}', /^line 2, byte 8: expected a value, found }/],
+    ['}', /^line 2, byte offset 8: expected a value, found }/],
     [
       `${'['.repeat(64)}${']'.repeat(64)}`,
-      /^line 2, byte 9: the item that begins here is nested too deep/,
+      /^line 2, byte offset 9: the item that begins here is nested too deep/,
     ],
-    [`"${'x'.repeat(200)}"`, /^line 2, byte 8: .*too large for an item/],
-    [`[1,"${'x'.repeat(200)}"]`, /^line 2, byte 11: .*larger than the 150 bytes/],
-    [' '.repeat(300), /^line 2, byte 8: the line is longer than 250 bytes/],
+    [`"${'x'.repeat(200)}"`, /^line 2, byte offset 8: .*too large for an item/],
+    [`[1,"${'x'.repeat(200)}"]`, /^line 2, byte offset 11: .*larger than the 150 bytes/],
+    [' '.repeat(300), /^line 2, byte offset 8: the line is longer than 250 bytes/],
   ])('names a bad line and reads the others: %j', (line, message) => {
     for (const chunkBytes of [1, 5, 1000]) {
       const text = `{"n":1}\n${line}\n{"n":3}\n{"n":4}`;
@@ -63,7 +63,7 @@ describe('slicing NDJSON', () => {
     const text = Buffer.from('{"n":1}\n{"n":"\xff"}\n{"n":3}', 'latin1');
     expect(slice(text)).toEqual({
       items: ['1 {"n":1}', '3 {"n":3}'],
-      bad: ['line 2, byte 8: the item that begins here is not UTF-8'],
+      bad: ['line 2, byte offset 8: the item that begins here is not UTF-8'],
     });
   });
 
