@@ -150,19 +150,25 @@ function itemsProblem(
   const why =
     excluded === 0
       ? ''
-      : ` ${excluded} of them are valid, but their days have reached the counter limit.`;
+      : excluded === 1
+        ? ' One of them is valid, but its day has reached the counter limit.'
+        : ` ${excluded} of them are valid, but their days have reached the counter limit.`;
   if (events.length === 0) {
-    const detail =
-      excluded === 0
-        ? `None of the ${rejected} items is valid; nothing was stored.`
-        : `None of the ${rejected} items can be counted; nothing was stored.${why}`;
+    const detail = `${noneOf(rejected, excluded)}; nothing was stored.${rejected === 1 ? '' : why}`;
     return { code: 'no_valid_items', detail, rejected, rejectedByCode, errors };
   }
   if (strict) {
-    const detail = `${rejected} of ${events.length + rejected} items are not valid and handling is strict; nothing was stored.${why}`;
+    const detail = `${rejected} of ${events.length + rejected} items ${rejected === 1 ? 'is' : 'are'} not valid and handling is strict; nothing was stored.${why}`;
     return { code: 'invalid_items', detail, rejected, rejectedByCode, errors };
   }
   return undefined;
+}
+
+function noneOf(rejected: number, excluded: number): string {
+  if (rejected > 1)
+    return `None of the ${rejected} items ${excluded === 0 ? 'is valid' : 'can be counted'}`;
+  if (excluded === 0) return 'The item is not valid';
+  return 'The item is valid, but its day has reached the counter limit';
 }
 
 function acceptedOutcome(

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { rowsOfIncrements } from '../../../src/domain/counter.ts';
 import { ingest } from '../../../src/pipeline/ingest.ts';
 import {
+  AllItemsOverLimit,
   Unavailable,
   type Batch,
   type EarlierBatch,
@@ -119,6 +120,43 @@ describe('a batch', () => {
     }
     expect(intake.calls).toEqual([]);
   });
+
+  it.each<[items: unknown[], excluded: number[], strict: boolean, detail: string]>([
+    [[badItem], [], false, 'The item is not valid; nothing was stored.'],
+    [[badItem, null], [], false, 'None of the 2 items is valid; nothing was stored.'],
+    [
+      [item],
+      [0],
+      false,
+      'The item is valid, but its day has reached the counter limit; nothing was stored.',
+    ],
+    [
+      [item, badItem],
+      [0],
+      false,
+      'None of the 2 items can be counted; nothing was stored. One of them is valid, but its day has reached the counter limit.',
+    ],
+    [
+      [item, item],
+      [0, 1],
+      false,
+      'None of the 2 items can be counted; nothing was stored. 2 of them are valid, but their days have reached the counter limit.',
+    ],
+    [
+      [item, badItem],
+      [],
+      true,
+      '1 of 2 items is not valid and handling is strict; nothing was stored.',
+    ],
+  ])(
+    'that is refused for its items says how many: %j, over the limit: %j',
+    async (items, excluded, strict, detail) => {
+      const intake = new MemoryIntake();
+      intake.accept = () => Promise.reject(new AllItemsOverLimit(excluded));
+      const problem = problemOf(await submit(intake, bodyOf(...items), { strict }));
+      expect(problem.detail).toBe(detail);
+    },
+  );
 
   it('with one bad item is refused where handling is strict, and not stored', async () => {
     const intake = new MemoryIntake();

@@ -326,9 +326,11 @@ export class Writer {
     try {
       return this.#lookups.recordAt(position);
     } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const why = code === 'EMFILE' ? ', because no more files can be opened (ulimit -n)' : '';
       throw new Unavailable(
         'storage_failed',
-        'An earlier batch cannot be read now. Send the batch again after a moment, with the same Idempotency-Key if it had one.',
+        `An earlier batch cannot be read now${why}. Send the batch again after a moment, with the same Idempotency-Key if it had one.`,
         { cause: error },
       );
     }
