@@ -622,7 +622,9 @@ describe('a request target', () => {
     ...['//', '/\\ingest', '/%', '*', 'http://', 'ftp://x.org/ingest', 'http://x.org:99999/'],
   ])('%s is answered with a problem, and the server survives', async (path) => {
     const { url } = server();
-    for (const method of ['POST', 'GET', 'OPTIONS']) {
+    // OPTIONS has a target of its own (RFC 9110, section 9.3.7).
+    const methods = path === '*' ? ['POST', 'GET'] : ['POST', 'GET', 'OPTIONS'];
+    for (const method of methods) {
       const request = { method, path, headers: json, ...(method === 'POST' && { body: 'x' }) };
       const answer = await exchange(url, request);
       const { code } = JSON.parse(answer.text) as { code: string };
