@@ -67,9 +67,13 @@ export function readObject(store: ObjectStore, name: string, object: Uint8Array)
 
 /** The ids of the logs in an archive, in hexadecimal. */
 export async function listLogIds(store: ObjectStore): Promise<string[]> {
-  const listed = await Array.fromAsync(store.list(''));
-  const form = /^([0-9a-f]{32})\/(?:tail|log)\//;
-  return [...new Set(listed.flatMap(({ name }) => form.exec(name)?.[1] ?? []))];
+  const ids = new Set<string>();
+  // One at a time: an archive may hold very many objects.
+  for await (const { name } of store.list('')) {
+    const id = /^([0-9a-f]{32})\/(?:tail|log)\//.exec(name)?.[1];
+    if (id !== undefined) ids.add(id);
+  }
+  return [...ids];
 }
 
 /** The id of the only log in an archive. @throws {ArchiveUnusable} if there is none, or several. */
